@@ -1,0 +1,43 @@
+# Works in a fresh clone with git, make and Python >= 3.11 with pip; targets may be given in any order.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint types contracts unit long bench clean
+
+demo: $(READY)  ## a good release promoted, a bad one rolled back (about a minute)
+	@$(BIN)/onlyvips-release demo
+
+test: $(READY)  ## everything that this machine can run
+	$(BIN)/python -m pytest
+	@$(BIN)/python -m tests.missing
+
+check: lint types contracts unit  ## seconds: before every commit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+long: $(READY)  ## what does not fit into CI: once per issue, its table is committed
+	$(BIN)/python -m benchmarks --long
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; call make PYTHON=python3.11")'
+	$(PYTHON) -m venv --without-pip .venv
+	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install -q -c constraints.txt -e '.[all]'
+	@touch $(READY)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

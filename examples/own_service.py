@@ -1,0 +1,12 @@
+"""Your own HTTP service behind the router, in ten lines: `python examples/own_service.py` serves until Ctrl-C."""
+
+from onlyvips_release import Platform
+from onlyvips_release.plan import Health, Process, ReleasePlan, Revision, Service, Suite, MINUTE
+
+old, new = (Revision(n, ("{python}", "examples/hello.py", "{port}", n)) for n in ("v1", "v2"))
+service = Service("hello", canary=new, stable=old, health=Health("/"), process=Process((18211, 18212)))
+plan = ReleasePlan("hello", (service,), listen=("127.0.0.1", 18200), smoke=Suite("examples/hello_smoke.py", MINUTE))
+platform = Platform(plan)
+platform.clock.listen()
+platform.up(print)
+platform.supervise(print)

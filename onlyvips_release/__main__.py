@@ -1,0 +1,6 @@
+"""`python -m onlyvips_release` is the command."""
+
+from onlyvips_release.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The record of one release: one JSON object a line, appended and fsynced before the next command.
+
+`{"v": 1, "seq": 12, "fence": 3, "t": "2026-...Z", "event": "Shifted", ...the event's fields...}`. An unfinished last
+line is no record. A record with a lower fence than one before it was written by a controller that had already lost
+its claim: it is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from onlyvips_release import events
+from onlyvips_release.errors import JournalError
+from onlyvips_release.plancodec import decode, encode
+from onlyvips_release.ports import Clock
+
+VERSION = 1
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(events.Event)}
+
+
+class FileJournal:
+    """`releases/<id>/journal.jsonl`. `clock` None = for reading only."""
+
+    def __init__(self, path: Path, clock: Clock | None = None, fence: int = 0) -> None:
+        self.path, self.clock, self.fence = path, clock, fence
+        self.seq = 0
+        if path.exists():
+            self.seq = max((record["seq"] for record in records(path)), default=0)
+
+    def append(self, event: events.Event) -> None:
+        """One durable line."""
+        if self.clock is None:
+            raise JournalError(f"{self.path} was opened for reading")
+        self.seq += 1
+        record = {
+            "v": VERSION,
+            "seq": self.seq,
+            "fence": self.fence,
+            "t": self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "event": type(event).__name__,
+            **encode(event),
+        }
+        try:
+            self._write((json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
+        except OSError as error:
+            raise JournalError(
+                f"cannot write {self.path}: {error.strerror}", remedy="free space or mend the disk; then `recover`"
+            ) from error
+
+    def _write(self, line: bytes) -> None:
+        new = not self.path.exists()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            cut_torn_line(descriptor)
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+    def read(self, *, samples: bool = True) -> Iterator[events.Event]:
+        """All events of the record, oldest first; without `samples` quickly, for who asks only where it stands."""
+        for record in records(self.path, skip=b"" if samples else b'"event":"Sampled"'):
+            yield event_of(record, self.path)
+
+
+def cut_torn_line(descriptor: int) -> None:
+    """A crash while writing leaves half a line: it is no record, and must not swallow the next one."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        tail = os.pread(descriptor, 1 << 20, max(0, size - (1 << 20)))
+        os.ftruncate(descriptor, size - (len(tail) - tail.rfind(b"\n") - 1))
+
+
+def records(path: Path, skip: bytes = b"") -> Iterator[dict[str, Any]]:
+    """The lines of a journal as dictionaries; raises JournalError with the line's number."""
+    fence = 0
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        if skip and skip in line:
+            continue
+        try:
+            record: dict[str, Any] = json.loads(line)
+            version, current = record["v"], record["fence"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(
+                f"{path}:{number}: is no record of a release", remedy="restore the file, or move it away"
+            ) from error
+        if version != VERSION:
+            raise JournalError(f"{path}:{number}: written by another version ({version})", remedy="use that version")
+        if current >= fence:
+            fence = current
+            yield record
+
+
+def event_of(record: dict[str, Any], path: Path) -> events.Event:
+    """One event from its record."""
+    kind = KINDS.get(record["event"])
+    if kind is None:
+        raise JournalError(f"{path}: unknown event {record['event']!r}", remedy="use a newer version of the tool")
+    fields = {name: value for name, value in record.items() if name not in ("v", "seq", "fence", "t", "event")}
+    event: events.Event = decode(kind, fields)
+    return event

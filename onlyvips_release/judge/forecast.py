@@ -1,0 +1,60 @@
+"""How many canary requests a decision needs (judge.md section 9): closed forms, from the drift and spread of the evidence."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from onlyvips_release.judge.compare import Lines, logit, project
+
+PHI = NormalDist().cdf
+
+
+def to_promote(rate: float, r: float, lines: Lines, phi: float, beta: float, q: float = 0.9) -> float:
+    """Canary requests after which an equal canary is proven with probability q.
+
+    `rate`: both arms' bad share; `r`: stable requests per canary request.
+    """
+    p = max(rate, 1e-6)
+    return requests(p, p, r, (lines.rho_p, lines.delta_p), phi * (math.log(1 / beta) + 1.1), q)
+
+
+def to_find(bad: float, rate: float, r: float, lines: Lines, phi: float, threshold: float, q: float = 0.9) -> float:
+    """Canary requests after which a canary of share `bad` is stopped with probability q; inf within tolerance.
+
+    `threshold`: what this metric's evidence must reach, 1/(alpha w).
+    """
+    if bad <= lines.rho * rate + lines.delta:
+        return math.inf
+    needed = phi * (math.log(threshold) + 1.9 + math.log(2))
+    return requests(min(bad, 0.999), max(rate, 1e-6), r, (lines.rho, lines.delta), needed, q)
+
+
+def requests(a1: float, b1: float, r: float, line: tuple[float, float], needed: float, q: float) -> float:
+    """n with P(evidence reached `needed` within n) = q: first passage of a Brownian motion with drift."""
+    rho, delta = line
+    a0, b0 = project(a1, b1, 1.0, r, rho, delta)
+    drift = kl(a1, a0) + (r * kl(b1, b0) if rho > 0 else 0.0)
+    spread = a1 * (1 - a1) * (logit(a1) - logit(a0)) ** 2
+    if rho > 0:
+        spread += r * b1 * (1 - b1) * (logit(b1) - logit(b0)) ** 2
+    low, high = 1e-3, 1e12
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if passed(middle, drift, spread, needed) >= q else (middle, high)
+    return high
+
+
+def passed(n: float, drift: float, spread: float, needed: float) -> float:
+    """P(first passage within n requests)."""
+    if spread <= 0 or drift <= 0:
+        return 0.0
+    root = math.sqrt(spread * n)
+    late = math.exp(min(2 * needed * drift / spread, 700.0)) * PHI(-(drift * n + needed) / root)
+    return min(1.0, PHI((drift * n - needed) / root) + late)
+
+
+def kl(p: float, q: float) -> float:
+    """Relative entropy of two bad shares, in nats."""
+    p, q = min(max(p, 1e-12), 1 - 1e-12), min(max(q, 1e-12), 1 - 1e-12)
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))

@@ -1,0 +1,96 @@
+"""One line per event for people and CI logs, and a heartbeat, because silence kills long bakes. Pure wording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from onlyvips_release import events
+from onlyvips_release.lifecycle import Release
+from onlyvips_release.model import Verdict
+
+
+def line(event: events.Event, release: Release) -> str:
+    """What happened, in words; "" = nothing worth a line."""
+    match event:
+        case events.Started(release=name, revisions=revisions):
+            pairs = ", ".join(f"{s} {arms.get('stable')} -> {arms['canary']}" for s, arms in revisions.items())  # type: ignore[call-overload,index]  # Arm is a str
+            return f"{name} started: {pairs}"
+        case events.Prepared():
+            return "stable answers, the way back is proven"
+        case events.CanaryStarted(instances):
+            return f"ready in the canary track: {', '.join(f'{i.service} {i.revision}' for i in instances)}"
+        case events.SuiteRan(result):
+            what = f"{result.suite} suite on {result.arm} at {result.weight} %"
+            return f"{what}: {result.verdict} ({result.reason})"
+        case events.Shifted(weight, _, took):
+            return f"{weight} % of users on the canary arm, confirmed in {took:.0f} ms"
+        case events.Judged(verdict, _, sentence, final):
+            return f"{verdict}{'' if final else ' (not final)'}: {sentence}"
+        case events.Requested(what, by):
+            return f"{what} asked for by {by}"
+        case events.Paused(why, weight):
+            return f"paused at {weight} %: {why}"
+        case events.Noted(what):
+            return what
+        case events.Interfered(what):
+            return f"somebody else interfered: {what}"
+        case events.Committed():
+            return "point of no return: users are on the new revisions, stable is being replaced"
+        case events.Replaced(revisions):
+            return f"now stable: {', '.join(f'{s} {r}' for s, r in revisions.items())}"
+        case events.Promoted():
+            return f"promoted; watching for {release.plan.watch.total_seconds():g} s"
+        case events.Watched(verdict, sentence):
+            return f"watch: {verdict}: {sentence}"
+        case events.RollbackStarted(cause):
+            return f"rolling back: {cause}"
+        case events.RolledBack():
+            return "users are on stable, proven; the canary is gone"
+        case events.Restored(to):
+            return f"restored: {', '.join(f'{s} {r}' for s, r in to.items())}"
+        case events.Unconfirmed(what, _, command):
+            return f"NOT CONFIRMED: {what}. Run: {command}"
+        case events.Finished(_, code, sentence):
+            return f"{sentence} [exit {code}]"
+        case _:
+            return ""
+
+
+class Printer:
+    """Prints events as they come; `every` = seconds after which silence is broken by a heartbeat."""
+
+    def __init__(self, write: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
+        self.write, self.now, self.every = write, now, every
+        self.last = 0.0
+
+    def __call__(self, event: events.Event, release: Release) -> None:
+        """One event."""
+        text = line(event, release)
+        stamp = self.now()
+        if not text and isinstance(event, events.Sampled) and stamp.timestamp() - self.last >= self.every:
+            text = heartbeat(event, release)
+        if text:
+            self.last = stamp.timestamp()
+            self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {text}\n")
+
+
+def heartbeat(event: events.Sampled, release: Release) -> str:
+    """What is waited for, the last values, the limit."""
+    limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
+    told = f"{release.weight} %, {release.baked:.0f} of {limit.total_seconds():.0f} s"
+    if event.trouble:
+        return f"{told}; not judged: {event.trouble}"
+    word = release.judge.look()
+    rows = [view for view in word.metrics if view.metric == "errors"]
+    seen = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
+    return f"{told}; failed/requests canary vs stable: {seen}; evidence against {word.R:.2g} of {word.threshold:.0f}"
+
+
+def verdict_of(release: Release) -> Verdict:
+    """The one verdict of a finished release."""
+    if release.phase is events.Phase.PROMOTED:
+        return Verdict.PASS
+    if release.outcome is not None and release.outcome.verdict is Verdict.INCONCLUSIVE:
+        return Verdict.INCONCLUSIVE
+    return Verdict.FAIL

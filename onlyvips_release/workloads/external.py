@@ -1,0 +1,92 @@
+"""A service that someone else runs: two URLs. Nothing is started or stopped, only traffic moves.
+
+`live/workload.<service>.json` remembers which revision users are on; a plan that does not name that one as stable is
+refused. Host names are resolved once, at the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from onlyvips_release.errors import NotReady
+from onlyvips_release.model import Arm, Endpoint, Instance
+from onlyvips_release.plan import Revision, Service
+from onlyvips_release.ports import Files
+
+
+class ExternalWorkload:
+    """Two addresses that were there before us and stay after us."""
+
+    def __init__(self, service: Service, state: Path, files: Files) -> None:
+        self.service, self.files = service, files
+        self.record = state / "live" / f"workload.{service.name}.json"
+
+    def inspect(self) -> tuple[Instance, ...]:
+        """Stable, and the canary's address of the plan; alive = its port accepts a connection."""
+        serving = self.stable() or self.service.stable
+        others = [r for r in (self.service.stable, self.service.canary) if r and serving and r.name != serving.name]
+        stable = [self._instance(Arm.STABLE, serving)] if serving else []
+        return tuple(stable + [self._instance(Arm.CANARY, revision) for revision in others])
+
+    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
+        """Somebody else started it; here it only must be there."""
+        instance = self._instance(Arm.CANARY, revision)
+        if not instance.alive:
+            raise NotReady(
+                f"{self.service.name}: nothing accepts connections at {revision.url}", remedy="start it, then try again"
+            )
+        return (instance,)
+
+    def promote(self, revision: Revision) -> tuple[Instance, ...]:
+        """From now on users belong to this address."""
+        known = {"name": revision.name, "url": revision.url}
+        self.files.write(self.record.name, json.dumps(known).encode())
+        return (self._instance(Arm.STABLE, revision),)
+
+    def remove_canary(self, spare: str = "") -> None:
+        """Nothing of it is ours."""
+
+    def revive(self) -> tuple[str, ...]:
+        """Nothing of it is ours."""
+        return ()
+
+    def stable(self) -> Revision | None:
+        """The revision that users are on, None before the first installation."""
+        try:
+            known = json.loads(self.record.read_bytes())
+        except FileNotFoundError:
+            return None
+        return Revision(known["name"], url=known["url"])
+
+    def stop_all(self) -> None:
+        """Forget it (`down`)."""
+        with contextlib.suppress(FileNotFoundError):
+            self.record.unlink()
+
+    def wait_ready(self) -> tuple[Instance, ...]:
+        """Stable must answer."""
+        serving = self.stable()
+        return self.start_canary(serving) if serving else ()
+
+    def _instance(self, arm: Arm, revision: Revision) -> Instance:
+        host, port = address(revision.url)
+        alive, note = True, ""
+        try:
+            socket.create_connection((host, port), timeout=2).close()
+        except OSError as error:
+            alive, note = False, f"does not accept connections ({error.strerror or error})"
+        endpoint = Endpoint(host, port, revision.name)
+        return Instance(self.service.name, arm, revision.name, revision.url, alive, endpoint, note=note)
+
+
+def address(url: str) -> tuple[str, int]:
+    """IPv4 address and port of an http URL; the router knows addresses only."""
+    parts = urlsplit(url)
+    try:
+        return socket.gethostbyname(parts.hostname or ""), parts.port or 80
+    except OSError as error:
+        raise NotReady(f"cannot resolve {parts.hostname!r} of {url}", remedy="check the url in the plan") from error

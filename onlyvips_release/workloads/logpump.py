@@ -1,0 +1,33 @@
+"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES < pipe`.
+
+A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. It ends
+by itself when the last writer is gone. Run as a script with the standard library only; importing it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def pump(path: str, limit: int) -> None:
+    """Copy standard input to `path`; at `limit` bytes the file becomes `path`.1 and a new one is begun."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    size = os.fstat(file).st_size
+    while data := os.read(0, 65536):
+        if size + len(data) > limit:
+            os.replace(path, path + ".1")
+            os.close(file)
+            file, size = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 0
+        try:
+            os.write(file, data)
+        except OSError:
+            continue  # a full disk must not stop the service: its output is dropped, its pipe stays open
+        size += len(data)
+
+
+if __name__ == "__main__":
+    pump(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,345 @@
+"""The whole flow on the simulated world: what is promoted, what is rolled back, what is never promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from onlyvips_release import events
+from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
+from onlyvips_release.events import Phase
+from onlyvips_release.lifecycle import Release, replay
+from onlyvips_release.model import Arm, Request, Verdict
+from onlyvips_release.plan import Accept, OnInconclusive, ReleasePlan, Step
+from onlyvips_release.ports import SuiteRequest
+from onlyvips_release.runner import Runner
+from onlyvips_release.simulation import World
+from tests.plans import make_plan
+
+FIVE = timedelta(minutes=5)
+
+
+def started(plan: ReleasePlan) -> events.Started:
+    """The first event of a release of this plan."""
+    revisions = {
+        s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
+    }
+    return events.Started("r0001", "simulation", plan, "", {"user": "test"}, revisions)
+
+
+def carry_out(world: World) -> Release:
+    """One release on a world, from its first event to its end."""
+    release, ports = Release(), world.ports()
+    first = started(world.plan)
+    release.apply(first)
+    ports.journal.append(first)
+    return Runner(release, ports).run()
+
+
+def all_on(world: World, revision: str) -> bool:
+    """Every service serves this revision from a living stable instance, users go nowhere else, nothing is left over."""
+    mine = [i for instances in world.instances.values() for i in instances]
+    stable = {e.revision for where in world.arms[Arm.STABLE].values() for e in where}
+    return (
+        all(i.arm is Arm.STABLE and i.alive and i.revision == revision for i in mine)
+        and len(mine) == len(world.plan.services)
+        and stable == {revision}
+        and world.weight == 0
+    )
+
+
+def kinds(world: World) -> list[str]:
+    """Names of the journalled events."""
+    return [type(event).__name__ for event in world.journal]
+
+
+def test_good_release_is_promoted_and_its_journal_tells_the_same() -> None:
+    world = World(make_plan(), rps=100)
+    release = carry_out(world)
+    assert release.phase is Phase.PROMOTED
+    assert release.finished is not None
+    assert release.finished.exit == 0
+    assert all_on(world, "v2")
+    again = replay(world.journal)
+    assert (again.phase, again.serving, again.finished) == (release.phase, release.serving, release.finished)
+    assert kinds(world).index("Committed") < kinds(world).index("Promoted")
+
+
+def test_bad_canary_is_rolled_back_within_seconds_and_blamed_by_name() -> None:
+    def rate(service: str, revision: str, at: float) -> float:
+        return 1.0 if (service, revision) == ("miniapp", "v2") else 0.0
+
+    world = World(make_plan(), rps=100, error_rate=rate)
+    release = carry_out(world)
+    assert release.phase is Phase.ROLLED_BACK
+    assert release.finished is not None
+    assert release.finished.exit == 3
+    assert "miniapp" in release.finished.sentence
+    assert all_on(world, "v1")
+    sampled = [e for e in world.journal if isinstance(e, events.Sampled)]
+    assert len(sampled) <= 5
+
+
+@pytest.mark.parametrize("rps", [1, 10, 100])
+def test_equal_canary_is_never_judged_a_failure(rps: float) -> None:
+    for seed in range(4):
+        plan = make_plan(steps=(Step(10, timedelta(minutes=30)),))
+        release = carry_out(World(plan, rps=rps, seed=seed, error_rate=lambda *_: 0.01))
+        assert release.outcome is not None
+        assert release.outcome.verdict is not Verdict.FAIL, release.outcome.sentence
+
+
+def test_no_traffic_is_inconclusive_and_never_blames_the_canary() -> None:
+    world = World(make_plan(), rps=0)
+    release = carry_out(world)
+    assert release.phase is Phase.ROLLED_BACK
+    assert release.finished is not None
+    assert release.finished.exit == 3
+    assert release.finished.sentence.startswith("INCONCLUSIVE")
+    assert release.outcome is not None
+    assert release.outcome.verdict is Verdict.INCONCLUSIVE
+    assert "bad" not in release.finished.sentence
+    assert all_on(world, "v1")
+
+
+def test_undecided_end_waits_for_its_patience_and_then_pauses_if_the_plan_says_so() -> None:
+    plan = make_plan(on_inconclusive=OnInconclusive.PAUSE, patience=timedelta(minutes=1))
+    world = World(plan, rps=0.5)
+    world.on_call = at_time(world, 500, lambda: world.requests.append(Request("abort", "ops")))
+    release = carry_out(world)
+    paused = next(e for e in world.journal if isinstance(e, events.Paused))
+    assert "not" in paused.why or "no decision" in paused.why
+    assert release.finished is not None
+    assert "aborted by ops" in release.finished.sentence
+
+
+def at_time(world: World, seconds: float, act: Callable[[], object]) -> Callable[[str], None]:
+    """Do something once, when the world's clock has come so far."""
+    done: list[bool] = []
+
+    def look(_: str) -> None:
+        if not done and world.time >= seconds:
+            done.append(True)
+            act()
+
+    return look
+
+
+def test_second_canary_never_ready_leaves_all_on_the_old_revision() -> None:
+    world = World(make_plan(), rps=100, never_ready={"miniapp"})
+    release = carry_out(world)
+    assert release.finished is not None
+    assert release.finished.exit == 3
+    assert all_on(world, "v1")
+    assert not any(isinstance(e, events.Shifted) and e.weight > 0 for e in world.journal)
+
+
+@pytest.mark.parametrize("service", ["backend-api", "miniapp", "showcu-panel", "flirt-bot"])
+def test_promotion_that_fails_at_one_service_takes_all_back(service: str) -> None:
+    world = World(make_plan(), rps=100)
+    failed: list[str] = []
+
+    def fail_once(name: str) -> None:
+        if name == f"workload.promote {service}" and not failed:
+            failed.append(name)
+            raise NotConfirmed(f"{service}: planted")
+
+    world.on_call = fail_once
+    release = carry_out(world)
+    assert failed
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
+    assert all_on(world, "v1")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE])
+@pytest.mark.parametrize("arm", list(Arm))
+def test_smoke_suite_that_does_not_pass_means_no_shift(arm: Arm, verdict: Verdict) -> None:
+    asked: list[SuiteRequest] = []
+
+    def smoke(request: SuiteRequest) -> Verdict:
+        asked.append(request)
+        return verdict if request.arm is arm else Verdict.PASS
+
+    world = World(make_plan(), rps=100, smoke=smoke)
+    release = carry_out(world)
+    assert release.finished is not None
+    assert release.finished.exit == 3
+    assert not any(isinstance(e, events.Shifted) and e.weight > 0 for e in world.journal)
+    assert sum(r.arm is arm for r in asked) == (2 if verdict is Verdict.INCONCLUSIVE else 1)
+    assert all_on(world, "v1")
+
+
+def test_canary_checks_that_fail_during_the_bake_end_it() -> None:
+    world = World(make_plan(), rps=100, smoke=lambda r: Verdict.FAIL if r.name == "canary" else Verdict.PASS)
+    release = carry_out(world)
+    assert release.finished is not None
+    assert release.finished.exit == 3
+    assert release.outcome is not None
+    assert release.outcome.reason == "canary_checks"
+
+
+def test_canary_instance_that_dies_ends_it_without_statistics() -> None:
+    world = World(make_plan(), rps=100)
+    world.on_call = at_time(world, 60, lambda: world.kill("miniapp", Arm.CANARY))
+    release = carry_out(world)
+    assert release.outcome is not None
+    assert release.outcome.reason == "hard_gate"
+    assert "miniapp" in release.outcome.sentence
+    assert all_on(world, "v1")
+
+
+def test_somebody_else_changing_the_weight_ends_it() -> None:
+    world = World(make_plan(), rps=100)
+    world.on_call = at_time(world, 60, lambda: setattr(world, "weight", 30))
+    release = carry_out(world)
+    assert release.outcome is not None
+    assert release.outcome.reason == "interference"
+    assert all_on(world, "v1")
+
+
+def test_router_that_dies_is_brought_back_and_the_release_goes_on() -> None:
+    world = World(make_plan(), rps=100)
+    world.on_call = at_time(world, 100, lambda: setattr(world, "router_up", False))
+    release = carry_out(world)
+    assert release.phase is Phase.PROMOTED
+    assert any("router had died" in note for note in release.noted)
+
+
+def test_stable_down_is_not_the_canarys_fault_and_stops_the_bake_clock() -> None:
+    world = World(make_plan(), rps=100)
+    world.on_call = at_time(world, 100, lambda: world.kill("miniapp", Arm.STABLE))
+    release = carry_out(world)
+    assert release.outcome is not None
+    assert release.outcome.verdict is not Verdict.FAIL
+
+
+@pytest.mark.parametrize("signal", [2, 15])
+@pytest.mark.parametrize("seconds", [0.1, 30, 200])
+def test_signal_before_the_point_of_no_return_takes_users_back(signal: int, seconds: float) -> None:
+    world = World(make_plan(), rps=100)
+
+    def stop() -> None:
+        raise Interrupted(signal)
+
+    world.on_call = only("clock.sleep", at_time(world, seconds, stop))
+    release = carry_out(world)
+    assert release.finished is not None
+    assert release.finished.exit == 128 + signal
+    assert all_on(world, "v1")
+
+
+def only(name: str, look: Callable[[str], None]) -> Callable[[str], None]:
+    """Only at this port call."""
+    return lambda called: look(called) if called == name else None
+
+
+def test_signal_while_watching_skips_the_watch_and_stays_promoted() -> None:
+    world = World(make_plan(), rps=100)
+
+    def stop(called: str) -> None:
+        if called == "clock.sleep" and any(isinstance(e, events.Promoted) for e in world.journal) and not stopped:
+            stopped.append(True)
+            raise Interrupted(2)
+
+    stopped: list[bool] = []
+    world.on_call = stop
+    release = carry_out(world)
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit) == (Phase.PROMOTED, 130)
+    assert "v2" in release.finished.sentence
+    assert all_on(world, "v2")
+
+
+def test_new_stable_that_breaks_while_watched_is_restored() -> None:
+    def rate(service: str, revision: str, at: float) -> float:
+        promoted = any(isinstance(e, events.Promoted) for e in world.journal)
+        return 1.0 if promoted and revision == "v2" else 0.0
+
+    world = World(make_plan(watch=timedelta(minutes=2)), rps=100, error_rate=rate)
+    release = carry_out(world)
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
+    assert any(isinstance(e, events.Restored) for e in world.journal)
+    assert all_on(world, "v1")
+
+
+def test_rollback_that_cannot_be_confirmed_is_exit_4_and_stays_open() -> None:
+    world = World(make_plan(), rps=100, error_rate=lambda s, r, at: 1.0 if r == "v2" else 0.0)
+
+    def broken(name: str) -> None:
+        if name == "router.set_weight" and any(isinstance(e, events.RollbackStarted) for e in world.journal):
+            raise NotConfirmed("planted")
+
+    world.on_call = broken
+    release = carry_out(world)
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit) == (Phase.ROLLING_BACK, 4)
+    assert any(isinstance(e, events.Unconfirmed) for e in world.journal)
+
+
+def test_journal_that_cannot_be_written_puts_users_on_the_safe_side_first() -> None:
+    world = World(make_plan(), rps=100)
+
+    def full(name: str) -> None:
+        if name == "journal.append Sampled" and world.time > 60:
+            raise JournalError("no space left")
+
+    world.on_call = full
+    with pytest.raises(JournalError):
+        carry_out(world)
+    assert world.weight == 0
+
+
+def test_bug_in_an_adapter_takes_users_back_and_is_the_tools_error() -> None:
+    world = World(make_plan(), rps=100)
+    world.on_call = at_time(world, 60, lambda: 1 / 0)
+    release = carry_out(world)
+    assert release.finished is not None
+    assert release.finished.exit == 1
+    assert all_on(world, "v1")
+
+
+def test_steps_before_the_last_go_on_without_proof_but_not_without_traffic() -> None:
+    steps = (Step(5, FIVE), Step(50, FIVE))
+    assert carry_out(World(make_plan(steps=steps), rps=100)).phase is Phase.PROMOTED
+    silent = carry_out(World(make_plan(steps=steps), rps=0))
+    assert silent.step == 0
+    assert silent.phase is Phase.ROLLED_BACK
+
+
+def test_no_evidence_of_harm_promotes_only_where_the_plan_opts_in_and_says_so() -> None:
+    poor = {"rps": 3.0, "seed": 1}
+    assert carry_out(World(make_plan(), **poor)).phase is Phase.ROLLED_BACK  # type: ignore[arg-type]
+    release = carry_out(World(make_plan(accept=Accept.NO_EVIDENCE_OF_HARM), **poor))  # type: ignore[arg-type]
+    assert release.finished is not None
+    assert "without proof" in release.finished.sentence
+    assert release.phase is Phase.PROMOTED
+
+
+def test_approval_holds_the_weight_until_a_person_goes_on() -> None:
+    plan = make_plan(steps=(Step(10, FIVE, approve=True), Step(50, FIVE)))
+    world = World(plan, rps=100)
+    world.on_call = at_time(world, 900, lambda: world.requests.append(Request("resume", "ops")))
+    release = carry_out(world)
+    assert release.phase is Phase.PROMOTED
+    assert any(isinstance(e, events.Paused) for e in world.journal)
+    assert world.time > 900
+
+
+def test_every_wait_is_bounded_when_the_environment_stays_broken() -> None:
+    world = World(make_plan(steps=(Step(10, timedelta(minutes=30)),)), rps=100)
+
+    def deaf(name: str) -> None:
+        if name == "source.sample" and 60 < world.time < 3600:
+            from onlyvips_release.errors import Unavailable  # noqa: PLC0415
+
+            raise Unavailable("planted: the source is down")
+
+    world.on_call = deaf
+    release = carry_out(world)
+    assert release.outcome is not None
+    assert (release.outcome.verdict, release.outcome.reason) == (Verdict.INCONCLUSIVE, "environment")
+    assert world.time < 60 + 6 * 60
