@@ -1,0 +1,1 @@
+"""Clients of foreign interfaces: their errors become ours here and nowhere else."""

@@ -1,0 +1,87 @@
+"""Envoy's admin interface on its unix socket. Standard library only: the controller asks it every half second."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from onlyvips_release.errors import Refused, Unavailable
+
+LONGEST_SOCKET_PATH = 100
+"""The kernel takes 107 bytes; Envoy ends with exit 1 beyond that."""
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("envoy", timeout=5)
+        self.path = path
+
+    def connect(self) -> None:
+        """To the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+class Admin:
+    """One question at a time over a kept connection; Unavailable when Envoy does not answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection: Connection | None = None
+
+    def text(self, path: str, method: str = "GET") -> str:
+        """The body of an answer."""
+        for fresh in (False, True):
+            try:
+                return self._ask(method, path, fresh=fresh)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if fresh:
+                    raise Unavailable(
+                        f"the router does not answer ({type(error).__name__})", remedy="onlyvips-release up PLAN"
+                    ) from error
+        raise AssertionError
+
+    def json(self, path: str) -> Any:
+        """The same, parsed."""
+        return json.loads(self.text(path))
+
+    def stats(self, pattern: str) -> dict[str, str]:
+        """Counters, gauges and texts whose name matches the regular expression, as written (texts in quotes)."""
+        lines = self.text(f"/stats?filter={pattern}").splitlines()
+        return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    def close(self) -> None:
+        """Drop the connection; the next question makes a new one."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, method: str, path: str, *, fresh: bool) -> str:
+        if fresh or self._connection is None:
+            self.close()
+            self._connection = Connection(short(self.folder) / "admin.sock")
+        self._connection.request(method, path)
+        return self._connection.getresponse().read().decode()
+
+
+def short(folder: Path) -> Path:
+    """The folder itself, or a link to it that is short enough for a socket's path (same name for the same folder)."""
+    if len(str(folder / "admin.sock")) <= LONGEST_SOCKET_PATH:
+        return folder
+    link = Path(tempfile.gettempdir()) / f"ov{os.getuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    try:
+        link.symlink_to(folder)
+    except FileExistsError:
+        if link.lstat().st_uid != os.getuid() or link.readlink() != folder:
+            raise Refused(f"{link} belongs to somebody else", remedy="set ONLYVIPS_STATE to a shorter path") from None
+    return link

@@ -1,0 +1,1 @@
+"""What is observed: counts from the router, pinned probes."""

@@ -1,0 +1,72 @@
+"""Pinned requests: what the router says answered, and what the app claims of itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from onlyvips_release.model import Arm, Probe
+from onlyvips_release.plan import Identity, ReleasePlan, Service
+from onlyvips_release.ports import Clock
+
+TIMEOUT = 5.0
+"""Seconds for one probe."""
+
+
+class RouterProber:
+    """Port Prober, over the router's own listener and the release's token."""
+
+    def __init__(self, plan: ReleasePlan, token: str, clock: Clock) -> None:
+        self.plan, self.token, self.clock = plan, token, clock
+
+    def probe(self, arm: Arm, count: int) -> tuple[Probe, ...]:
+        """Services side by side, each with `count` requests in a row, each on a new connection."""
+        if count == 1 and len(self.plan.routed) == 1:
+            return (self._one(arm, self.plan.routed[0]),)
+        with ThreadPoolExecutor(len(self.plan.routed)) as pool:
+            rows = pool.map(lambda service: [self._one(arm, service) for _ in range(count)], self.plan.routed)
+            return tuple(probe for row in rows for probe in row)
+
+    def _one(self, arm: Arm, service: Service) -> Probe:
+        host, port = self.plan.listen
+        connection = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=TIMEOUT)
+        headers = {
+            "Host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
+            "User-Agent": "onlyvips-release",
+            "Connection": "close",
+            "x-onlyvips-pin": f"{arm}-{self.token}",
+        }
+        try:
+            connection.request("GET", service.health.path if service.health else "/", headers=headers)
+            answer = connection.getresponse()
+            body = answer.read(65536)
+        except (OSError, http.client.HTTPException) as error:
+            return Probe(service.name, None, error=f"{type(error).__name__}: {error}")
+        finally:
+            connection.close()
+        found = answer.headers
+        return Probe(
+            service.name,
+            answer.status,
+            found.get("x-onlyvips-arm", ""),
+            found.get("x-onlyvips-revision", ""),
+            claim(service.identity, dict(found.items()), body),
+        )
+
+
+def claim(identity: Identity | None, headers: dict[str, str], body: bytes) -> str | None:
+    """What the app says it is; None where the plan does not ask, "" where the app does not tell."""
+    if identity is None:
+        return None
+    if identity.header:
+        lower = {name.lower(): value for name, value in headers.items()}
+        return lower.get(identity.header.lower(), "")
+    try:
+        found: Any = json.loads(body)
+        for part in identity.json.split("."):
+            found = found[part]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return str(found)

@@ -1,0 +1,1 @@
+"""Shifting users' traffic: one file per kind of router."""

