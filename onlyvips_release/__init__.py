@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onlyvips_release.wiring import Platform
 
 __version__ = "0.1.0"
-__all__ = ["Platform", "PlanError", "ReleaseError", "__version__"]
+__all__ = ["PlanError", "Platform", "ReleaseError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

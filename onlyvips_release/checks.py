@@ -12,18 +12,22 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onlyvips_release.errors import Interrupted
 from onlyvips_release.model import SuiteResult, Verdict
 from onlyvips_release.plan import SEVERITIES, Suite
 from onlyvips_release.ports import Clock, SuiteRequest
 
 SILENCE = 60.0
 """Seconds without an event after which a suite is taken for hung."""
+
+LAST_WORDS = 2.0
+"""Seconds that a suite has to write its report after a critical failure was acted upon."""
 
 RETRIES = 3
 """So many repeated connections in one suite are a failed check of their own."""
@@ -87,6 +91,8 @@ class Tally:
                 self._report(event)
             case "finish":
                 self.exit = event["exit"]
+            case _:
+                pass
 
     def _report(self, event: Mapping[str, Any]) -> None:
         node, when, outcome = event["node"], event["when"], event["outcome"]
@@ -228,7 +234,10 @@ class PytestRun:
         code = self.process.poll()
         self._read()
         if failure := self.tally.failed(at_once=True):
-            return self._end(Verdict.FAIL, failure)
+            last_words = threading.Timer(LAST_WORDS, self._kill)  # users first: pytest stops by itself meanwhile
+            last_words.daemon = True
+            last_words.start()
+            return self._end(Verdict.FAIL, failure, kill=False)
         if code is not None:
             return self._end(*self.tally.verdict(code))
         now = self.clock.monotonic()
@@ -260,8 +269,9 @@ class PytestRun:
                 self.heard = self.clock.monotonic()
                 self.tally.feed(json.loads(line))
 
-    def _end(self, verdict: Verdict, reason: str) -> SuiteResult:
-        self._kill()
+    def _end(self, verdict: Verdict, reason: str, *, kill: bool = True) -> SuiteResult:
+        if kill:
+            self._kill()
         self.context.unlink(missing_ok=True)
         tally, request = self.tally, self.request
         self.result = SuiteResult(
@@ -280,14 +290,13 @@ class PytestRun:
         return self.result
 
     def _kill(self) -> None:
-        """SIGINT, SIGTERM, SIGKILL to its group, each with a little time; a second signal to us does not stop this."""
+        """SIGINT, SIGTERM, SIGKILL to its group, each with a little time."""
         for number, within in ((signal.SIGINT, 2.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
-            end = self.clock.monotonic() + within
-            while self.process.poll() is None and self.clock.monotonic() < end:
-                with contextlib.suppress(Interrupted):
-                    self.clock.sleep(0.02)
+            end = time.monotonic() + within
+            while self.process.poll() is None and time.monotonic() < end:
+                time.sleep(0.02)
             if self.process.poll() is not None:
                 break
         with contextlib.suppress(ProcessLookupError):

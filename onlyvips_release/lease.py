@@ -148,7 +148,7 @@ class FileLease:
 
     def _free(self, found: Mapping[str, Any]) -> bool:
         """Released; or its holder is gone from this host; or nobody renewed it for its whole time on *our* clock."""
-        if found["released"] is True or not alive(found):
+        if found["released"] or not alive(found):
             return True
         if found["host"] == holder()["host"]:
             return False
@@ -193,7 +193,7 @@ def alive(found: Mapping[str, Any]) -> bool:
     if found["host"] != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(found["pid"]).create_time() - found["started"]) < 0.05
+        return bool(abs(psutil.Process(found["pid"]).create_time() - found["started"]) < 0.05)
     except psutil.NoSuchProcess:
         return False
 

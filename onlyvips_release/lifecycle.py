@@ -304,10 +304,12 @@ class Release:
 
     @property
     def baked(self) -> float:
-        """Seconds that this weight was held with evidence coming in (troubled ticks stand still)."""
+        """Seconds that this weight was surely held with evidence coming in: the first tick began before the shift,
+        troubled ticks stand still."""
         if self.first_tick is None:
             return 0.0
-        return (self.last_tick - self.first_tick - self.troubled_ticks) * self.plan.judge.tick.total_seconds()
+        ticks = self.last_tick - self.first_tick - 1 - self.troubled_ticks
+        return max(0, ticks) * self.plan.judge.tick.total_seconds()
 
 
 def as_canary(series: Mapping[str, Mapping[Arm, tuple[Series, ...]]]) -> dict[str, dict[Arm, tuple[Series, ...]]]:

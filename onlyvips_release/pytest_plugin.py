@@ -220,7 +220,8 @@ class Gate:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """What this target leaves untested."""
-        for needs in sorted(list(self.config.stash[NOT_TESTED])):
+        left_out: set[str] = self.config.stash[NOT_TESTED]
+        for needs in sorted(left_out):
             terminalreporter.write_line(f"not tested: {needs}")
 
     def _collected(self, ids: list[str]) -> None:
@@ -286,7 +287,7 @@ class Targets:
 
 
 TARGETS = pytest.StashKey[Targets]()
-NOT_TESTED = pytest.StashKey[set[str]]()
+NOT_TESTED: pytest.StashKey[set[str]] = pytest.StashKey()
 
 
 def read_targets(config: pytest.Config) -> Targets:
@@ -334,7 +335,8 @@ def in_context(name: str, arm: str, facts: dict[str, Any]) -> Target:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> list[Any] | None:
     """A check of services that are not there is not generated: a skip would hide it."""
-    marks = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == "service"]
+    own = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == "service"]
+    marks = own or list(collector.iter_markers("service"))
     if not marks or not name.startswith("test"):
         return None
     names = {argument for mark in marks for argument in mark.args}
@@ -393,9 +395,9 @@ def _clients() -> Iterator[dict[tuple[str, str], httpx.Client]]:
 
 
 @pytest.fixture
-def onlyvips_api(service: Target, _clients: Any, record_property: Any) -> httpx.Client:
+def onlyvips_api(service: Target, _clients: Any, request: pytest.FixtureRequest) -> httpx.Client:
     """An httpx client on the arm under test."""
-    return connected(service, service.arm, _clients, record_property)
+    return connected(service, service.arm, _clients, request.node)
 
 
 @pytest.fixture
@@ -405,11 +407,11 @@ def api(onlyvips_api: httpx.Client) -> httpx.Client:
 
 
 @pytest.fixture
-def stable_api(service: Target, _clients: Any, record_property: Any) -> httpx.Client:
+def stable_api(service: Target, _clients: Any, request: pytest.FixtureRequest) -> httpx.Client:
     """An httpx client on stable."""
     if "stable" not in service.urls:
         raise pytest.UsageError("no stable: give --release-stable [SERVICE=]URL, or set ONLYVIPS_STABLE")
-    return connected(service, "stable", _clients, record_property)
+    return connected(service, "stable", _clients, request.node)
 
 
 @pytest.fixture(scope="session")
@@ -419,7 +421,9 @@ def metrics(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def connected(target: Target, arm: str, clients: dict[tuple[str, str], httpx.Client], record: Any) -> httpx.Client:
+def connected(
+    target: Target, arm: str, clients: dict[tuple[str, str], httpx.Client], item: pytest.Item
+) -> httpx.Client:
     """A client whose *connections* are tried again, before anything was sent: at most 3 in 5 s, each one counted."""
     import httpx  # noqa: PLC0415
     import tenacity  # noqa: PLC0415
@@ -433,7 +437,7 @@ def connected(target: Target, arm: str, clients: dict[tuple[str, str], httpx.Cli
 
         def again(state: tenacity.RetryCallState) -> None:
             counted.append(1)
-            record("connection_retries", len(counted))
+            item.user_properties.append(("connection_retries", len(counted)))
 
         retrying = tenacity.Retrying(
             retry=refused,

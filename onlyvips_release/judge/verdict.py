@@ -1,7 +1,7 @@
 """The release decision over all metrics and services (judge.md section 6).
 
-R = sum of w_j E_j is valid under any dependence between metrics (Vovk, Wang, 1912.06116); promotion needs every required
-metric's E' at once and no correction (Schultzberg et al., 2402.11609).
+R = sum of w_j E_j is valid under any dependence between metrics (Vovk, Wang, 1912.06116); promotion needs every
+required metric's E' at once and no correction (Schultzberg et al., 2402.11609).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class ReleaseJudge:
         self.last = tick
         increments = self._increments(counters)
         for _ in range(missed):
-            self._tick({service: (0, 0, 0, 0) for service in self.services})
+            self._tick(dict.fromkeys(self.services, (0, 0, 0, 0)))
         self._tick(increments)
 
     def skip(self, tick: int, counters: Counters | None) -> None:
