@@ -37,8 +37,6 @@ FLAGS = (
     "onlyvips_release.pytest_plugin",
     "-p",
     "no:rerunfailures",
-    "-p",
-    "no:cacheprovider",
     "-W",
     "error::pytest.PytestReturnNotNoneWarning",
     "-W",
@@ -212,7 +210,7 @@ class PytestRun:
         path = checks.find(request.suite.path)
         command = [checks.python, "-m", "pytest", *FLAGS, "--rootdir", str(path if path.is_dir() else path.parent)]
         command += ["--release-events", str(self.events), "--release-run", self.tally.run]
-        command += ["--junitxml", str(folder / "junit.xml"), "-q", str(path)]
+        command += ["--junitxml", str(folder / "junit.xml"), "-o", f"cache_dir={folder / 'cache'}", "-q", str(path)]
         env = {**checks.env, "ONLYVIPS_CONTEXT": str(context), "PYTHONDONTWRITEBYTECODE": "1"}
         with (folder / "output.txt").open("wb") as output:
             self.process = subprocess.Popen(

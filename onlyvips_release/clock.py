@@ -21,12 +21,14 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._signals: deque[int] = deque()
-        self._wake, self._waker = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(self._waker, False)
+        self._wake = self._waker = -1
 
     def listen(self) -> None:
         """Take the signals over from Python's defaults (main thread only)."""
+        if self._wake < 0:
+            self._wake, self._waker = os.pipe()
+            os.set_blocking(self._wake, False)
+            os.set_blocking(self._waker, False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._heard)
 
@@ -41,17 +43,12 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait; a signal that came (also before) ends it at once."""
         if not self._signals:
-            select.select([self._wake], [], [], max(0.0, seconds))
+            select.select([self._wake] if self._wake >= 0 else [], [], [], max(0.0, seconds))
         if self._signals:
             number = self._signals.popleft()
             if not self._signals:
                 self._drain()
             raise Interrupted(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        os.close(self._wake)
-        os.close(self._waker)
 
     def _drain(self) -> None:
         try:

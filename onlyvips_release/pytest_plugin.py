@@ -202,7 +202,8 @@ class Gate:
             self.passed.add(report.nodeid)
         if report.outcome == "failed":
             self.failed.add(report.nodeid)
-            self._abort(report.nodeid, severity)
+            if not crash:
+                self._abort(report.nodeid, severity)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

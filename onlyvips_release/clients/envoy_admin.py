@@ -32,24 +32,23 @@ class Connection(http.client.HTTPConnection):
 
 
 class Admin:
-    """One question at a time over a kept connection; Unavailable when Envoy does not answer."""
+    """One question at a time, each on a connection of its own; Unavailable when Envoy does not answer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._connection: Connection | None = None
 
     def text(self, path: str, method: str = "GET") -> str:
         """The body of an answer."""
-        for fresh in (False, True):
-            try:
-                return self._ask(method, path, fresh=fresh)
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if fresh:
-                    raise Unavailable(
-                        f"the router does not answer ({type(error).__name__})", remedy="onlyvips-release up PLAN"
-                    ) from error
-        raise AssertionError
+        connection = Connection(short(self.folder) / "admin.sock")
+        try:
+            connection.request(method, path)
+            return connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(
+                f"the router does not answer ({type(error).__name__})", remedy="onlyvips-release up PLAN"
+            ) from error
+        finally:
+            connection.close()
 
     def json(self, path: str) -> Any:
         """The same, parsed."""
@@ -59,19 +58,6 @@ class Admin:
         """Counters, gauges and texts whose name matches the regular expression, as written (texts in quotes)."""
         lines = self.text(f"/stats?filter={pattern}").splitlines()
         return dict(line.split(": ", 1) for line in lines if ": " in line)
-
-    def close(self) -> None:
-        """Drop the connection; the next question makes a new one."""
-        if self._connection:
-            self._connection.close()
-            self._connection = None
-
-    def _ask(self, method: str, path: str, *, fresh: bool) -> str:
-        if fresh or self._connection is None:
-            self.close()
-            self._connection = Connection(short(self.folder) / "admin.sock")
-        self._connection.request(method, path)
-        return self._connection.getresponse().read().decode()
 
 
 def short(folder: Path) -> Path:

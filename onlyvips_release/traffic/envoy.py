@@ -139,7 +139,6 @@ class EnvoyRouter:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                 self._wait(lambda: not same_process(pid, started), 5.0)
-        self.admin.close()
         for name in ("admin.sock", "../envoy.pid.json"):
             (self.folder / name).unlink(missing_ok=True)
         link = short(self.folder)

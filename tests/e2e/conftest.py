@@ -1,0 +1,3 @@
+"""The quick suites are run by releases, not by this run."""
+
+collect_ignore = ["quick"]
