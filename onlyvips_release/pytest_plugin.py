@@ -350,9 +350,9 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> list[An
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`service` is each service that the check's marker names, or each with HTTP."""
-    if "service" not in metafunc.fixturenames:
-        return
     targets = metafunc.config.stash[TARGETS].services
+    if not targets or not asks_for_us(metafunc.definition):
+        return
     mark = metafunc.definition.get_closest_marker("service")
     names = [n for n in targets if (n in mark.args if mark else targets[n].routed)]
     metafunc.parametrize("service", names, indirect=True)
@@ -362,8 +362,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """A missing target is a usage error, never a skip."""
     if hasattr(session.config, "workerinput") or session.config.stash[TARGETS].services:
         return
-    if any("service" in getattr(item, "fixturenames", ()) for item in session.items):
+    if any(asks_for_us(item) for item in session.items):
         raise pytest.UsageError(NO_TARGET)
+
+
+def asks_for_us(item: pytest.Item) -> bool:
+    """Whether a test's `service` is our fixture, and not a parameter or a fixture of its own."""
+    own = {name.strip() for mark in item.iter_markers("parametrize") for name in names_of(mark.args[0])}
+    found = getattr(item, "_fixtureinfo", None)
+    kept: Any = found.name2fixturedefs.get("service", ()) if found else ()
+    return "service" not in own and bool(kept) and kept[-1].func.__module__ == __name__
+
+
+def names_of(argument: Any) -> list[str]:
+    """The names of a parametrize mark."""
+    return argument.split(",") if isinstance(argument, str) else list(argument)
 
 
 NO_TARGET = "no target: give --release-target [SERVICE=]URL, or set ONLYVIPS_TARGET"

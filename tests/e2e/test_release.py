@@ -24,7 +24,7 @@ from tests.e2e.rig import HEALTH, ROOT, Rig, mine
 
 pytestmark = pytest.mark.slow
 
-QUICK = {"steps": [{"weight": 10, "bake": "4s"}], "patience": "0s", "watch": "2s"}
+QUICK: dict[str, Any] = {"steps": [{"weight": 10, "bake": "4s"}], "patience": "0s", "watch": "2s"}
 
 
 @pytest.fixture
