@@ -55,7 +55,7 @@ from onlyvips_release.plan import ReleasePlan, Step
 FINAL = (Phase.PROMOTED, Phase.ROLLED_BACK)
 BY_PERSON = "promoted_by_a_person"
 UNPROVEN = "?"
-"""What serves after the point of no return, until pinned requests have proven it."""
+"""What serves when its replacement may have begun, until it is proven again."""
 
 # --- what may follow what -----------------------------------------------------------------------------------------
 
@@ -287,6 +287,8 @@ class Release:
         self.smoke, self.tracked_old = {}, False
         if not self.committed:
             self.safe_weight = 0
+        if self.phase is Phase.PROMOTING:
+            self.serving.update({service.name: UNPROVEN for service in self.plan.unrouted})
         self.weight = None
 
     def routed_on(self, revisions: Mapping[str, str]) -> bool:

@@ -53,6 +53,7 @@ class World:
     smoke: Callable[[SuiteRequest], Verdict] = lambda request: Verdict.PASS
     requests: list[Request] = field(default_factory=list)
     never_ready: set[str] = field(default_factory=set)
+    dies_at_start: set[tuple[str, str]] = field(default_factory=set)
     born: int = 0
 
     def __post_init__(self) -> None:
@@ -210,6 +211,9 @@ class SimWorkload:
         mine = self.world.instances[self.service]
         if not any(i.endpoint for i in mine) and not any(i.revision == revision.name and i.alive for i in mine):
             mine = [self.world.spawn(self.service, Arm.STABLE, revision.name)]
+            if (self.service, revision.name) in self.world.dies_at_start:
+                self.world.instances[self.service] = [replace(mine[0], alive=False)]
+                raise NotReady(f"{self.service}: {revision.name} exited before it became ready")
         if not any(i.revision == revision.name and i.alive for i in mine):
             raise NotReady(f"{self.service}: no living instance of {revision.name} to promote")
         roles = [replace(i, arm=Arm.STABLE if i.revision == revision.name else Arm.CANARY) for i in mine]

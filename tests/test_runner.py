@@ -154,6 +154,14 @@ def test_promotion_that_fails_at_one_service_takes_all_back(service: str) -> Non
     assert all_on(world, "v1")
 
 
+def test_bot_that_dies_at_its_start_is_brought_back_in_its_old_revision() -> None:
+    world = World(make_plan(), rps=100, dies_at_start={("flirt-bot", "v2")})
+    release = carry_out(world)
+    assert not release.committed
+    assert release.phase is Phase.ROLLED_BACK
+    assert all_on(world, "v1")
+
+
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE])
 @pytest.mark.parametrize("arm", list(Arm))
 def test_smoke_suite_that_does_not_pass_means_no_shift(arm: Arm, verdict: Verdict) -> None:

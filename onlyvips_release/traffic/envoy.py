@@ -34,6 +34,7 @@ CONFIRM_WITHIN = 2.0
 
 START_WITHIN = 10.0
 DRAIN = 10.0
+ROUTES = "http.ingress.rds.main"
 VERSION = re.compile(r'"(?P<release>[^"]*)\.(?P<stamp>\d+)\.w(?P<weight>\d+)"')
 
 
@@ -64,12 +65,11 @@ class EnvoyRouter:
             version = self._version(0)
             wanted = config.endpoints(service, arm, where, version)
             on_disk = self._read(name)
+            data: bytes | None = config.dumped(wanted)
             if on_disk.get("resources") == wanted["resources"]:
-                version = on_disk["version_info"]
-            else:
-                self.files.write(f"router/{name}", config.dumped(wanted))
+                version, data = on_disk["version_info"], None
             legs = [leg for leg, of in config.LEGS.items() if of is arm]
-            self._confirm(f"cluster.{service}__({'|'.join(legs)}).version_text", version, len(legs))
+            self._put(name, data, f"cluster.{service}__({'|'.join(legs)})", version, len(legs))
         emptied = [service for service, where in endpoints.items() if not where]
         self._drained(arm, emptied)
 
@@ -79,16 +79,15 @@ class EnvoyRouter:
         before = self._routes_file()
         version = self._version(percent)
         wanted = config.routes(self.plan, percent, version, self.release, self.token)
-        self.files.write("router/rds.json", config.dumped(wanted))
         try:
-            self._confirm("http.ingress.rds.main.version_text", version, 1)
+            self._put("rds.json", config.dumped(wanted), ROUTES, version, 1)
         except NotConfirmed as error:
             self._write_back(before)
             raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
 
     def read_weight(self) -> int:
         """From the version that Envoy has in force; Interfered when it is none of ours."""
-        found = self.admin.stats("^http.ingress.rds.main.version_text$").get("http.ingress.rds.main.version_text", "")
+        found = self.admin.stats(f"^{ROUTES}.version_text$").get(f"{ROUTES}.version_text", "")
         match = VERSION.fullmatch(found)
         if match is None:
             raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
@@ -218,7 +217,7 @@ class EnvoyRouter:
             raise Unavailable(f"Envoy is not ready after {START_WITHIN:g} s: {self._last_words()}", remedy=self._log())
 
     def _in_force(self) -> str:
-        name = "http.ingress.rds.main.version_text"
+        name = f"{ROUTES}.version_text"
         return self.admin.stats(f"^{name}$").get(name, "").strip('"')
 
     def _version_on_disk(self) -> str:
@@ -239,34 +238,32 @@ class EnvoyRouter:
             return {}
         return found
 
-    def _confirm(self, pattern: str, version: str, clusters: int) -> None:
-        """Poll until every subscription names the version; a rise of its failure counters ends it at once."""
-        errors = pattern.replace("version_text", "update_(rejected|failure)")
-        asked = f"^({pattern}|{errors})$"
-        first: dict[str, str] = {}
+    def _put(self, name: str, data: bytes | None, subject: str, version: str, subscribers: int) -> None:
+        """Write a file (None = it is there) and poll until every subscriber names its version.
+
+        A rise of their failure counters ends the wait at once; the reason is in Envoy's log only.
+        """
+        asked = f"^{subject}.(version_text|update_(rejected|failure))$"
+        before = self.admin.stats(asked)
+        if data is not None:
+            self.files.write(f"router/{name}", data)
         end = self.clock.monotonic() + CONFIRM_WITHIN
         while self.clock.monotonic() < end:
             found = self.admin.stats(asked)
-            texts = [value for name, value in found.items() if name.endswith("version_text")]
-            if texts.count(f'"{version}"') >= clusters:
+            if list(found.values()).count(f'"{version}"') >= subscribers:
                 return
-            failed = {name: value for name, value in found.items() if not name.endswith("version_text")}
-            first = first or failed
-            if any(int(value) > int(first.get(name, value)) for name, value in failed.items()):
+            if any(n.endswith(("rejected", "failure")) and int(v) > int(before.get(n, 0)) for n, v in found.items()):
                 break
             time.sleep(0.001)
-        raise NotConfirmed(
-            f"version {version} is not in force after {CONFIRM_WITHIN:g} s: {self._last_words()}", remedy=self._log()
-        )
+        raise NotConfirmed(f"{name} {version} is not in force: {self._last_words()}", remedy=self._log())
 
     def _write_back(self, before: bytes) -> None:
         """The previous routes under a new version."""
         old = json.loads(before)
         match = VERSION.fullmatch(f'"{old["version_info"]}"')
         version = self._version(int(match["weight"]) if match else 0)
-        self.files.write("router/rds.json", config.dumped({**old, "version_info": version}))
         with contextlib.suppress(NotConfirmed):
-            self._confirm("http.ingress.rds.main.version_text", version, 1)
+            self._put("rds.json", config.dumped({**old, "version_info": version}), ROUTES, version, 1)
 
     def _refuse_strangers(self) -> None:
         if not self.running():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from onlyvips_release.errors import NotReady
 from onlyvips_release.events import Phase
 from onlyvips_release.lifecycle import Release
 from onlyvips_release.model import Arm, Verdict
+from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.process import ProcessWorkload
 from tests.e2e.rig import HEALTH, ROOT, Rig, mine
 
@@ -199,8 +204,6 @@ def test_totally_broken_canary_is_off_within_seconds_while_users_see_nothing() -
 
 def shifts(journal: list[events.Event]) -> tuple[float, float]:
     """When the canary got users, and when it lost them (epoch seconds)."""
-    from datetime import datetime  # noqa: PLC0415
-
     found = [event for event in journal if isinstance(event, events.Shifted)]
     at = [datetime.fromisoformat(event.at).timestamp() for event in found]
     weights = [event.weight for event in found]
@@ -254,7 +257,7 @@ def test_envoy_killed_while_baking_is_back_and_nothing_is_promoted_without_proof
             killed.append(time.monotonic())
             os.kill(rig.envoy(), signal.SIGKILL)
 
-    release = rig.release("v2", tell=kill)
+    release = rig.release("v2", tell=kill, patience="4s")
     assert killed
     assert any("router had died" in note for note in release.noted)
     if release.phase is Phase.PROMOTED:
@@ -297,8 +300,6 @@ def test_canary_that_answers_as_stable_releases_nothing() -> None:
 
 
 def test_release_whose_router_is_never_asked_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onlyvips_release.traffic.envoy import EnvoyRouter  # noqa: PLC0415
-
     monkeypatch.setattr(EnvoyRouter, "set_weight", lambda self, percent: None)
     release = rig.release("v2", **QUICK)
     assert release.phase is not Phase.PROMOTED
@@ -306,53 +307,46 @@ def test_release_whose_router_is_never_asked_fails(rig: Rig, monkeypatch: pytest
 
 def test_interrupt_takes_users_back_and_leaves_nothing(rig: Rig) -> None:
     load = rig.load(200)
-    rig.platform()
-    done: list[Any] = []
-    path = rig.write(rig.plan("v2"))
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
-    command = [sys.executable, "-m", "onlyvips_release", "run", str(path)]
-    child = subprocess.Popen(command, env=rig.env, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    for line in child.stdout:
-        done.append(line)
-        if "10 % of users" in line:
-            threading.Timer(1.0, child.send_signal, (signal.SIGINT,)).start()
-    assert child.wait(20) == 130, "".join(done)
+    told: list[str] = []
+    with running(rig, "run", str(rig.write(rig.plan("v2")))) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            told.append(line)
+            if "10 % of users" in line:
+                threading.Timer(1.0, child.send_signal, (signal.SIGINT,)).start()
+        assert child.wait(20) == 130, "".join(told)
     assert load.stop()["failed"] == 0
     assert set(rig.revisions().values()) == {"v1"}
 
 
-def test_supervisor_brings_back_router_and_stable_in_two_seconds(rig: Rig) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+def running(rig: Rig, *words: str) -> subprocess.Popen[str]:
+    """The command, side by side with the test."""
+    command = [sys.executable, "-m", "onlyvips_release", *words]
+    return subprocess.Popen(command, env=rig.env, stdout=subprocess.PIPE, text=True)
 
-    path = rig.write(rig.plan("next"))
-    command = [sys.executable, "-m", "onlyvips_release", "up", "--foreground", str(path)]
-    child = subprocess.Popen(command, env=rig.env, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    try:
-        for line in child.stdout:
-            if "users are served" in line:
-                break
-        for pid in (rig.envoy(), next(i.pid for i in rig.platform().workloads["miniapp"].inspect())):
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            begun = time.monotonic()
-            while not served(rig):
-                assert time.monotonic() - begun < 2, "not back in 2 s"
-                time.sleep(0.02)
-            time.sleep(0.6)
-    finally:
-        child.send_signal(signal.SIGINT)
+
+def test_supervisor_brings_back_router_and_stable_in_two_seconds(rig: Rig) -> None:
+    with running(rig, "up", "--foreground", str(rig.write(rig.plan("next")))) as child:
+        assert child.stdout is not None
+        try:
+            while "users are served" not in child.stdout.readline():
+                assert child.poll() is None
+            for pid in (rig.envoy(), next(i.pid for i in rig.platform().workloads["miniapp"].inspect())):
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                begun = time.monotonic()
+                while not served(rig):
+                    assert time.monotonic() - begun < 2, "not back in 2 s"
+                    time.sleep(0.02)
+                time.sleep(0.6)
+        finally:
+            child.send_signal(signal.SIGINT)
+        child.stdout.read()
         assert child.wait(10) == 130
 
 
 def served(rig: Rig) -> bool:
     """Whether a user of the miniapp is answered."""
-    import http.client  # noqa: PLC0415
-
     connection = http.client.HTTPConnection("127.0.0.1", rig.ports["router"], timeout=1)
     try:
         connection.request("GET", "/", headers={"Host": "app.onlyvips.local"})

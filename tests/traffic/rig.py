@@ -65,9 +65,10 @@ class Bench:
             try:
                 connection.request("GET", "/api/health/health")
                 connection.getresponse().read()
-                return process
             except OSError:
                 time.sleep(0.02)
+            else:
+                return process
             finally:
                 connection.close()
         raise AssertionError(f"{name} did not start")

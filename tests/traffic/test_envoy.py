@@ -280,7 +280,7 @@ def test_binary_that_is_no_new_envoy_is_refused(tmp_path: Path) -> None:
     fake = tmp_path / "envoy"
     fake.write_text("#!/bin/sh\necho 'envoy  version: x/1.30.0/Clean'\n")
     fake.chmod(0o755)
-    with pytest.raises(Refused, match="not Envoy >= 1.40"):
+    with pytest.raises(Refused, match=r"not Envoy >= 1\.40"):
         envoy.find_envoy(fake)
 
 

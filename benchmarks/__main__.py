@@ -1,0 +1,9 @@
+"""All benchmarks; exit 0 = every bar holds."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import controller, judge, start, weights
+
+sys.exit(max(module.main() for module in (start, judge, weights, controller)))

@@ -1,0 +1,37 @@
+"""CPU of the commands that everybody waits for; minimum of nine, whole processes, beside bare Python in the same run."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+
+from benchmarks.table import Row, show
+
+BAR = 150.0
+"""Milliseconds of CPU."""
+
+
+def cpu(*words: str) -> float:
+    """Milliseconds of user and system time of one process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], capture_output=True, env=os.environ, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+
+
+def main() -> int:
+    """Each command nine times."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ONLYVIPS_STATE"] = folder
+        rows = [Row("bare Python", f"{min(cpu('-c', 'pass') for _ in range(9)):.0f} ms", "-", True)]
+        for words in (("--help",), ("--version",), ("status",)):
+            seen = min(cpu("-m", "onlyvips_release", *words) for _ in range(9))
+            rows.append(Row(" ".join(words), f"{seen:.0f} ms CPU", f"<= {BAR:.0f} ms", seen <= BAR))
+    return show("Start of commands (`python -m benchmarks.start`)", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
