@@ -1,4 +1,4 @@
-"""CPU of the commands that everybody waits for; minimum of nine, whole processes, beside bare Python in the same run."""
+"""CPU of the commands that everybody waits for: minimum of nine whole processes, beside bare Python in the same run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,12 @@ def main() -> int:
     p50, p95 = percentile(took, 0.5), percentile(took, 0.95)
     rows = [
         Row(f"failed of {result['sent']} requests (GET and POST)", str(result["failed"]), "0", result["failed"] == 0),
-        Row("write -> confirmed, p95", f"{p95:.1f} ms (p50 {p50:.1f}, max {max(took):.1f})", "<= 100 ms, aim 50", p95 <= 100),
+        Row(
+            "write -> confirmed, p95",
+            f"{p95:.1f} ms (p50 {p50:.1f}, max {max(took):.1f})",
+            "<= 100 ms, aim 50",
+            p95 <= 100,
+        ),
     ]
     return show(f"{CHANGES} weight changes under load (`python -m benchmarks.weights`)", rows)
 

@@ -5,7 +5,7 @@ from onlyvips_release.plan import MINUTE, Health, Process, ReleasePlan, Revision
 
 old, new = (Revision(n, ("{python}", "examples/hello.py", "{port}", n)) for n in ("v1", "v2"))
 service = Service("hello", canary=new, stable=old, health=Health("/"), process=Process((18211, 18212)))
-plan = ReleasePlan("hello", (service,), listen=("127.0.0.1", 18200), smoke=Suite("examples/hello_smoke.py", MINUTE))
+plan = ReleasePlan("hello", (service,), listen=("127.0.0.1", 18200), smoke=Suite("examples/test_hello.py", MINUTE))
 platform = Platform(plan)
 platform.clock.listen()
 platform.up(print)

@@ -6,7 +6,7 @@ FAIL > INCONCLUSIVE > PASS, and PASS needs every part. Absence of evidence is ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from onlyvips_release.events import (
     RollbackStarted,
     Watched,
 )
+from onlyvips_release.judge import SMOULDERING
 from onlyvips_release.lifecycle import BY_PERSON, FINAL, Release
 from onlyvips_release.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.plan import Accept, OnInconclusive, ReleasePlan
@@ -173,34 +174,32 @@ def end_of_step(release: Release) -> Judged | None:
     step, plan = release.current, release.plan
     if release.baked < step.bake.total_seconds() or release.checked is None:
         return None
-    last = release.step == len(plan.steps) - 1
-    silent = release.judge.silent()
-    word = release.judge.look()
-    fine = not silent and word.R < 2 and release.checked.verdict is Verdict.PASS
-    if not last:
-        if fine:
-            return Judged(Verdict.PASS, "step", f"{step.weight} % held, nothing against the canary", True, word.R)
-        return undecided(release, silent)
-    end = release.judge.end()
+    silent, end = release.judge.silent(), release.judge.end()
+    fine = not silent and end.R < SMOULDERING and release.checked.verdict is Verdict.PASS
+    if fine and release.step < len(plan.steps) - 1:
+        return Judged(Verdict.PASS, "step", f"{step.weight} % held, nothing against the canary", final=True, R=end.R)
     metrics = tuple(end.to_dict()["metrics"])
+    told = Judged(end.verdict, end.reason, end.sentence, True, end.R, end.blame, metrics)
     if fine and end.verdict is Verdict.PASS:
-        return Judged(Verdict.PASS, end.reason, end.sentence, True, end.R, end.blame, metrics)
+        return told
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
-        return Judged(Verdict.PASS, "no_evidence_of_harm", f"promoted without proof: {end.sentence}", True, end.R)
+        return replace(
+            told, verdict=Verdict.PASS, reason=plan.accept, sentence=f"promoted without proof: {end.sentence}"
+        )
     if release.baked < (step.bake + plan.patience).total_seconds():
         return None
-    return undecided(release, silent, Judged(Verdict.INCONCLUSIVE, end.reason, end.sentence, True, end.R, "", metrics))
+    return undecided(release, silent, told)
 
 
-def undecided(release: Release, silent: tuple[str, ...], judged: Judged | None = None) -> Judged:
+def undecided(release: Release, silent: tuple[str, ...], told: Judged) -> Judged:
     """An undecided end says what is missing, never that the canary is bad."""
     if silent:
         sentence = f"no decision: no user request was judged for {', '.join(silent)} at this weight"
-        return Judged(Verdict.INCONCLUSIVE, "no_traffic", sentence, final=True)
+        return replace(told, verdict=Verdict.INCONCLUSIVE, reason="no_traffic", sentence=sentence)
     if release.checked and release.checked.verdict is not Verdict.PASS:
         sentence = f"no decision: the last canary checks did not pass ({release.checked.reason})"
-        return Judged(Verdict.INCONCLUSIVE, "canary_checks", sentence, final=True)
-    return judged or Judged(Verdict.INCONCLUSIVE, "not_enough_evidence", "no decision: not enough evidence", final=True)
+        return replace(told, verdict=Verdict.INCONCLUSIVE, reason="canary_checks", sentence=sentence)
+    return told
 
 
 def consequences(release: Release, judged: Judged) -> list[Event]:

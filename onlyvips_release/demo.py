@@ -24,8 +24,8 @@ from onlyvips_release.wiring import Platform
 RATE = 600
 """Users' requests per second, over the three services with HTTP."""
 
-BAD = ", --fault, errors=1.0, --fault, error_methods=GET"
-"""The bad release: its backend answers every GET with 500."""
+BAD = ", --fault, errors=1.0, --fault, error_methods=GET, --fault, errors_after=6"
+"""The bad release: its backend passes the smoke tests, and some seconds later answers every GET with 500."""
 
 
 def demo(say: Callable[[str], None], *, keep: bool = False) -> int:
@@ -41,7 +41,7 @@ def demo(say: Callable[[str], None], *, keep: bool = False) -> int:
             good = released(platform(folder, place, clock, ports), say)
             bad = None
             if good.phase is Phase.PROMOTED:
-                say("== now release v3, whose backend answers every GET with 500")
+                say("== now release v3, whose backend will answer every GET with 500 once users are on it")
                 bad = released(platform(folder, place, clock, ports, "v2", "v3", BAD), say)
         finally:
             truth = load.stop()

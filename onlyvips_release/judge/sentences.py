@@ -65,10 +65,14 @@ def no_traffic(services: Sequence[str]) -> str:
     return f"no decision: no user request reached the canary of {', '.join(services)}, so nothing is known about it"
 
 
-def smouldering(views: Sequence[MetricView], R: float) -> str:
-    """Proven on the whole, yet something speaks against it."""
+def smouldering(views: Sequence[MetricView], R: float, threshold: float) -> str:
+    """Something speaks against it, but not enough to convict."""
     worst = max(views, key=lambda v: v.weight * v.evidence)
-    return f"no decision: the evidence is not clean (R = {R:.1f}, at most 2 wanted); most of it is from {worst.service}"
+    canary, stable = share(worst.canary_bad, worst.canary_total), share(worst.stable_bad, worst.stable_total)
+    return (
+        f"no decision: evidence is gathering ({R:.1f}; {threshold:.0f} would convict, below 2 is clean), most of it "
+        f"from {worst.service}: {canary} of canary requests failed, {stable} on stable"
+    )
 
 
 def not_enough(need: Need) -> str:

@@ -198,18 +198,15 @@ class ReleaseJudge:
         missing = [m for m in required if m.compare.promote_evidence < 1 / self.plan.beta]
         if word.reason == "environment":
             return self._word(Verdict.INCONCLUSIVE, "environment", word.sentence, word.R, final=True)
-        if not missing and word.R < SMOULDERING:
-            worst = max(required, key=lambda m: self._view(m).tolerated)
-            sentence = sentences.promote([self._view(m) for m in required], self.plan.errors.never_accept)
-            return self._word(Verdict.PASS, "promote", sentence, word.R, worst.service and "", final=True)
         silent = [m.service for m in required if self.totals[m.service].canary_total == 0]
         if silent:
             return self._word(Verdict.INCONCLUSIVE, "no_traffic", sentences.no_traffic(silent), word.R, final=True)
+        if word.R >= SMOULDERING:
+            sentence = sentences.smouldering(word.metrics, word.R, self.threshold)
+            return self._word(Verdict.INCONCLUSIVE, "smouldering", sentence, word.R, final=True)
         if not missing:
-            views = [self._view(m) for m in required]
-            return self._word(
-                Verdict.INCONCLUSIVE, "smouldering", sentences.smouldering(views, word.R), word.R, final=True
-            )
+            sentence = sentences.promote([self._view(m) for m in required], self.plan.errors.never_accept)
+            return self._word(Verdict.PASS, "promote", sentence, word.R, final=True)
         needs = [self._need(m) for m in missing]
         sentence = sentences.not_enough(max(needs, key=lambda need: need.missing))
         return self._word(Verdict.INCONCLUSIVE, "not_enough_evidence", sentence, word.R, final=True)

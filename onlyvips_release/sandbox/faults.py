@@ -90,6 +90,7 @@ TABLE: Mapping[str, Fault] = MappingProxyType(
         "never_ready": Fault(*_FLAG, HTTP, "health paths answer 503; real work is fine"),
         "not_listening": Fault(*_FLAG, HTTP, "the port is closed, the process lives (meant for the start)"),
         "close_listener": Fault(*_FLAG, HTTP, "the port and its connections are closed, the process lives"),
+        "errors_after": Fault(*_AMOUNT, HTTP, "errors begin this many seconds after they were switched on"),
         "crash_after_requests": Fault(*_COUNT, HTTP, "dies at the request after this many (health is not counted)"),
         "crash_after": Fault(*_AMOUNT, ALL, "dies this many seconds after it was switched on"),
         "exit_at_start": Fault(*_FLAG, ALL, "exits with 1 before it does anything"),
@@ -200,7 +201,8 @@ def _spoil(answer: Answer, faults: Faults, request: Request) -> Response:
     if faults.hits("hang"):
         return HANG
     methods = str(faults.values.get("error_methods", request.method)).split(",")
-    failing = request.method in methods and faults.hits("errors")
+    begun = not faults.on("errors_after") or faults.due("errors_after")
+    failing = begun and request.method in methods and faults.hits("errors")
     response = Refusal(500, BROKEN).response if failing else answer(request)
     if response.status == 200 and faults.hits("error_as_200"):
         response = as_json({"error": BROKEN, "status": "error"})

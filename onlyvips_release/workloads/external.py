@@ -1,6 +1,6 @@
 """A service that someone else runs: two URLs. Nothing is started or stopped, only traffic moves.
 
-`live/workload.<service>.json` remembers which revision users are on; a plan that does not name that one as stable is
+`live/external.<service>.json` remembers which revision users are on; a plan that does not name that one as stable is
 refused. Host names are resolved once, at the start.
 """
 
@@ -23,7 +23,7 @@ class ExternalWorkload:
 
     def __init__(self, service: Service, state: Path, files: Files) -> None:
         self.service, self.files = service, files
-        self.record = state / "live" / f"workload.{service.name}.json"
+        self.record = state / "live" / f"external.{service.name}.json"
 
     def inspect(self) -> tuple[Instance, ...]:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""

@@ -1,0 +1,87 @@
+"""The examples, as they stand in the repository, and the demo as a user meets it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from onlyvips_release import demo
+from onlyvips_release.clock import SystemClock
+from onlyvips_release.place import Place
+from onlyvips_release.plan import JudgePlan, ReleasePlan
+from tests.e2e.rig import ROOT, Rig, mine
+
+pytestmark = pytest.mark.slow
+
+
+def test_own_service_in_ten_lines_is_served_behind_the_router(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "own_service.py"
+    assert sum(bool(line.strip()) for line in script.read_text().splitlines()[1:]) <= 10
+    env = os.environ | {"ONLYVIPS_STATE": str(tmp_path), "ONLYVIPS_REPORTS": str(tmp_path / "reports")}
+    command = [sys.executable, "-u", str(script)]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            while "smoke suite" not in child.stdout.readline():
+                assert child.poll() is None
+            time.sleep(0.3)
+            connection = http.client.HTTPConnection("127.0.0.1", 18200, timeout=5)
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            assert answer.read() == b"hello from v1\n"
+            assert answer.headers["x-onlyvips-revision"] == "v1"
+            connection.close()
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.stdout.read()
+    stop = "from onlyvips_release import Platform; import runpy, sys\n"
+    code = stop + f"text = open({str(script)!r}).read().split('platform.clock')[0]; exec(text); platform.down()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True)
+    assert mine(tmp_path) == []
+
+
+def test_script_runs_a_release_and_ends_with_its_exit_code() -> None:
+    script = ROOT / "examples" / "release.py"
+    assert len(script.read_text().splitlines()) <= 25
+    with Rig(("miniapp",)) as rig:
+        rig.up()
+        plan = rig.plan("v2", steps=[{"weight": 10, "bake": "2s"}], patience="0s", watch="2s")
+        command = [sys.executable, str(script), str(rig.write(plan))]
+        done = subprocess.run(command, env=rig.env, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert "INCONCLUSIVE" in done.stdout.splitlines()[-1]
+
+
+def test_demo_keeps_the_default_limits_and_says_why_it_is_quicker(tmp_path: Path) -> None:
+    ports = demo.free_ports(["ROUTER", "P1", "P2", "P3", "P4", "P5", "P6"])
+    place = Place(tmp_path, tmp_path, {})
+    plan = demo.platform(tmp_path, place, SystemClock(), ports).plan
+    assert plan.judge == JudgePlan()
+    default = ReleasePlan("x", plan.services)
+    assert [step.weight for step in default.steps] == [10]
+    assert default.steps[0].bake == timedelta(minutes=30)
+    assert [step.weight for step in plan.steps] == [10, 50]
+    text = (ROOT / "onlyvips_release" / "sandbox" / "demo.yaml").read_text()
+    assert "10 % for 30 minutes" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: int) -> None:
+    env = os.environ | {"TMPDIR": str(tmp_path), "ONLYVIPS_REPORTS": str(tmp_path / "reports")}
+    command = [sys.executable, "-m", "onlyvips_release", "demo"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if "10 % of users" in line:
+                child.send_signal(number)
+        assert child.wait(30) == 128 + number
+    assert mine(tmp_path) == []
+    assert list(tmp_path.glob("onlyvips-*")) == []
