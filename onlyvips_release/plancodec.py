@@ -1,77 +1,54 @@
-"""The plan as JSON, and back: what the journal stores, so that a replay needs neither the file nor its libraries.
-
-Generic over type hints: dataclasses, enums, timedelta (seconds), tuples (lists), mappings, optional values. Secrets
-cannot get in: a plan holds only the names of environment variables to take them from (`Process.env_from`).
-"""
+"""Frozen dataclasses to JSON and back, by their type hints: lossless, for the journal. Standard library only."""
 
 from __future__ import annotations
 
+import dataclasses
+import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from onlyvips_release.errors import JournalError, PlanError
-from onlyvips_release.plan import ReleasePlan
-
-
-def dump(plan: ReleasePlan) -> dict[str, Any]:
-    """The plan as JSON values, every default written out: a later version's other defaults must not change it."""
-    return cast(dict[str, Any], encode(plan))
+hints = cache(get_type_hints)
 
 
-def from_dict(raw: Mapping[str, Any]) -> ReleasePlan:
-    """The plan that `dump` wrote. JournalError when it is not one that this version accepts."""
-    try:
-        return cast(ReleasePlan, decode(ReleasePlan, raw))
-    except (AttributeError, KeyError, OverflowError, PlanError, TypeError, ValueError) as error:
-        raise JournalError(
-            f"the recorded plan cannot be read: {type(error).__name__}: {error}",
-            remedy="use the version of onlyvips-release that began this release",
-        ) from error
+def encode(value: Any) -> Any:
+    """Dataclasses become objects, timedeltas seconds, enums their values, tuples lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    match value:
+        case Enum():
+            return value.value
+        case timedelta():
+            return value.total_seconds()
+        case Mapping():
+            return {str(key): encode(item) for key, item in value.items()}
+        case list() | tuple():
+            return [encode(item) for item in value]
+        case _:
+            return value
 
 
-def encode(value: object) -> Any:
-    """One value of a plan as JSON values."""
-    if is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, timedelta):
-        return value.total_seconds() if value.microseconds else value.days * 86400 + value.seconds
-    if isinstance(value, Mapping):
-        return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [encode(item) for item in value]
-    return value
-
-
-def decode(hint: Any, raw: Any) -> object:
-    """The value of type `hint` that `encode` turned into `raw`; keys that are absent take the type's defaults."""
-    kinds = get_args(hint)
-    if type(None) in kinds:
-        return None if raw is None else decode(next(kind for kind in kinds if kind is not type(None)), raw)
-    if is_dataclass(hint):
-        return _decode_fields(cast(type, hint), raw)
-    if hint is timedelta:
-        return timedelta(seconds=raw)
-    if get_origin(hint) is tuple:
-        each = [kinds[0]] * len(raw) if kinds[-1] is Ellipsis else kinds
-        return tuple(decode(kind, item) for kind, item in zip(each, _typed(list, raw), strict=True))
-    if get_origin(hint) is not None:
-        return {key: decode(kinds[1], item) for key, item in _typed(dict, raw).items()}
-    return hint(raw) if issubclass(hint, Enum) else _typed((int, float) if hint is float else hint, raw)
-
-
-def _decode_fields(kind: type, raw: Any) -> object:
-    hints = get_type_hints(kind)
-    if unknown := set(raw) - set(hints):
-        raise TypeError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
-    return kind(**{key: decode(hints[key], item) for key, item in raw.items()})
-
-
-def _typed(kind: Any, raw: Any) -> Any:
-    if not isinstance(raw, kind):
-        raise TypeError(f"{kind} was expected, not {type(raw).__name__}")
-    return raw
+def decode(kind: Any, data: Any) -> Any:
+    """The value of type `kind` that `encode` made this of. Unknown fields are left out, missing ones take defaults."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        inner = [option for option in get_args(kind) if option is not type(None)]
+        return None if data is None else decode(inner[0], data)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        known = hints(kind)
+        return kind(**{name: decode(known[name], item) for name, item in data.items() if name in known})
+    if kind is timedelta:
+        return timedelta(seconds=data)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(data)
+    if origin is tuple:
+        options = get_args(kind)
+        if len(options) == 2 and options[1] is Ellipsis:
+            return tuple(decode(options[0], item) for item in data)
+        return tuple(decode(option, item) for option, item in zip(options, data, strict=True))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        key, item = get_args(kind)
+        return {decode(key, name): decode(item, entry) for name, entry in data.items()}
+    return data
