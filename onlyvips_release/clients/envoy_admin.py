@@ -13,6 +13,9 @@ from typing import Any
 
 from onlyvips_release.errors import Refused, Unavailable
 
+TIMEOUT = 1.0
+"""Seconds for one answer; Envoy gives it in a millisecond, or hangs."""
+
 LONGEST_SOCKET_PATH = 100
 """The kernel takes 107 bytes; Envoy ends with exit 1 beyond that."""
 
@@ -21,7 +24,7 @@ class Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("envoy", timeout=5)
+        super().__init__("envoy", timeout=TIMEOUT)
         self.path = path
 
     def connect(self) -> None:

@@ -197,6 +197,7 @@ class EnvoyRouter:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env={},
         )
         CHILDREN.append(child)
         found = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
@@ -241,21 +242,30 @@ class EnvoyRouter:
     def _put(self, name: str, data: bytes | None, subject: str, version: str, subscribers: int) -> None:
         """Write a file (None = it is there) and poll until every subscriber names its version.
 
-        A rise of their failure counters ends the wait at once; the reason is in Envoy's log only.
+        A rise of their failure counters ends the wait at once; the reason is in Envoy's log only. The file is written
+        also when Envoy does not answer: it holds as soon as Envoy looks again.
         """
         asked = f"^{subject}.(version_text|update_(rejected|failure))$"
-        before = self.admin.stats(asked)
+        end = self.clock.monotonic() + CONFIRM_WITHIN
+        before = self._stats(asked)
         if data is not None:
             self.files.write(f"router/{name}", data)
-        end = self.clock.monotonic() + CONFIRM_WITHIN
         while self.clock.monotonic() < end:
-            found = self.admin.stats(asked)
+            found = self._stats(asked)
             if list(found.values()).count(f'"{version}"') >= subscribers:
                 return
-            if any(n.endswith(("rejected", "failure")) and int(v) > int(before.get(n, 0)) for n, v in found.items()):
+            failures = {n: int(v) for n, v in found.items() if n in before and n.endswith(("rejected", "failure"))}
+            if any(count > int(before[n]) for n, count in failures.items()):
                 break
             time.sleep(0.001)
         raise NotConfirmed(f"{name} {version} is not in force: {self._last_words()}", remedy=self._log())
+
+    def _stats(self, asked: str) -> dict[str, str]:
+        """{} when Envoy does not answer."""
+        try:
+            return self.admin.stats(asked)
+        except Unavailable:
+            return {}
 
     def _write_back(self, before: bytes) -> None:
         """The previous routes under a new version."""

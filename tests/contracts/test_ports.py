@@ -109,7 +109,11 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Jour
 
 
 def test_journal_gives_back_what_was_appended_in_order(journal: Callable[[], Journal]) -> None:
-    told = [events.Noted("one"), events.Shifted(10, "2026-01-01T00:00:00Z", 3.5), events.Committed(100)]
+    told: list[events.Event] = [
+        events.Noted("one"),
+        events.Shifted(10, "2026-01-01T00:00:00Z", 3.5),
+        events.Committed(100),
+    ]
     for event in told:
         journal().append(event)
     assert list(journal().read()) == told

@@ -77,11 +77,15 @@ def test_demo_keeps_the_default_limits_and_says_why_it_is_quicker(tmp_path: Path
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: int) -> None:
     env = os.environ | {"TMPDIR": str(tmp_path), "ONLYVIPS_REPORTS": str(tmp_path / "reports")}
     command = [sys.executable, "-m", "onlyvips_release", "demo"]
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
         assert child.stdout is not None
+        told = []
         for line in child.stdout:
+            told.append(line)
             if "10 % of users" in line:
                 child.send_signal(number)
-        assert child.wait(30) == 128 + number
+        assert child.wait(30) == 128 + number, "".join(told)
     assert mine(tmp_path) == []
     assert list(tmp_path.glob("onlyvips-*")) == []

@@ -80,8 +80,8 @@ def test_release_whose_controller_was_killed_is_ended_by_recover_without_a_faile
         assert done.returncode == 3, done.stdout + done.stderr
         assert rig.cli("recover", str(path)).stdout == "nothing is unfinished\n"
         assert set(rig.revisions().values()) == {"v1"}
-        assert load.stop()["failed"] == 0
         release = rig.release("v3", accept="no_evidence_of_harm", steps=[{"weight": 10, "bake": "2s"}], watch="2s")
         assert release.phase is Phase.PROMOTED
+        assert load.stop()["failed"] == 0
         assert isinstance(rig.journal[0], events.Started)
         assert release.id == "r0002"

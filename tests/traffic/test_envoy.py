@@ -217,6 +217,25 @@ def test_write_without_the_claim_moves_nobody(plain: Bench) -> None:
     assert plain.router.read_weight() == 0
 
 
+def test_weight_0_is_written_even_while_envoy_hangs_and_holds_when_it_wakes() -> None:
+    with bench() as made:
+        made.router.set_weight(50)
+        pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(NotConfirmed):
+                made.router.set_weight(0)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        made.router.set_weight(0)
+        assert set(made.ask(200)) == {"stable"}
+
+
+def test_envoy_sees_nothing_of_our_environment(plain: Bench) -> None:
+    pid = json.loads((plain.state / "live" / "envoy.pid.json").read_text())["pid"]
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
 def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() -> None:
     with bench() as made:
         made.router.set_weight(30)
