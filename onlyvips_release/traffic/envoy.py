@@ -74,7 +74,7 @@ class EnvoyRouter:
         self._drained(arm, emptied)
 
     def set_weight(self, percent: int) -> None:
-        """New routes; when they are not confirmed the old ones are written again (and confirmed) before it raises."""
+        """New routes. When more weight is not confirmed the old routes are written again; less weight stays written."""
         self._refuse_strangers()
         before = self._routes_file()
         version = self._version(percent)
@@ -82,7 +82,8 @@ class EnvoyRouter:
         try:
             self._put("rds.json", config.dumped(wanted), ROUTES, version, 1)
         except NotConfirmed as error:
-            self._write_back(before)
+            if percent > weight_of(before):
+                self._write_back(before)
             raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
 
     def read_weight(self) -> int:
@@ -269,9 +270,7 @@ class EnvoyRouter:
 
     def _write_back(self, before: bytes) -> None:
         """The previous routes under a new version."""
-        old = json.loads(before)
-        match = VERSION.fullmatch(f'"{old["version_info"]}"')
-        version = self._version(int(match["weight"]) if match else 0)
+        old, version = json.loads(before), self._version(weight_of(before))
         with contextlib.suppress(NotConfirmed):
             self._put("rds.json", config.dumped({**old, "version_info": version}), ROUTES, version, 1)
 
@@ -317,6 +316,12 @@ class EnvoyRouter:
 
 CHILDREN: list[subprocess.Popen[bytes]] = []
 """Ours, so that a dead one is reaped and does not look alive."""
+
+
+def weight_of(routes: bytes) -> int:
+    """The weight that a routes file asks for; 0 when it is not ours."""
+    match = VERSION.fullmatch(f'"{json.loads(routes)["version_info"]}"')
+    return int(match["weight"]) if match else 0
 
 
 def same_process(pid: int, started: float) -> bool:
