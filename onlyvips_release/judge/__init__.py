@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from onlyvips_release.judge.compare import Compare, Lines
 from onlyvips_release.judge.dispersion import Dispersion, History
-from onlyvips_release.judge.verdict import SMOULDERING, Judgement, MetricView, ReleaseJudge
+from onlyvips_release.judge.judgement import Judgement, MetricView
+from onlyvips_release.judge.verdict import SMOULDERING, ReleaseJudge
 
 __all__ = ["SMOULDERING", "Compare", "Dispersion", "History", "Judgement", "Lines", "MetricView", "ReleaseJudge"]

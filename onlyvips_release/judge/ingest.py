@@ -38,10 +38,6 @@ class Ingest:
             total += int(one.bad) - failed + int(one.good) - good
         return bad, total
 
-    def forget(self, service: str, arm: str, series: Iterable[Series]) -> None:
-        """Take these values as the new baseline, without an increment."""
-        self.take(service, arm, series)
-
 
 def sound(value: float) -> bool:
     """A finite count >= 0."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from onlyvips_release.judge.judgement import MetricView
 from onlyvips_release.plan import Line
-
-if TYPE_CHECKING:
-    from onlyvips_release.judge.verdict import MetricView
 
 
 @dataclass(frozen=True, slots=True)

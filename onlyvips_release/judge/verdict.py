@@ -7,13 +7,13 @@ required metric's E' at once and no correction (Schultzberg et al., 2402.11609).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from onlyvips_release.judge import forecast, sentences
 from onlyvips_release.judge.compare import Compare, Lines
 from onlyvips_release.judge.ingest import Ingest
+from onlyvips_release.judge.judgement import Judgement, MetricView
 from onlyvips_release.model import Arm, Counters, Verdict
 from onlyvips_release.plan import JudgePlan
 
@@ -24,43 +24,6 @@ SMOULDERING = 2.0
 """R at or above this forbids promotion."""
 
 MOST_MISSED_TICKS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class MetricView:
-    """What one metric says now. Counts are cumulative since the first step; `weight` is w_j of R."""
-
-    service: str
-    metric: str
-    canary_bad: int
-    canary_total: int
-    stable_bad: int
-    stable_total: int
-    evidence: float
-    promote_evidence: float | None
-    weight: float
-    phi: float
-    required: bool
-    tolerated: float
-    stable_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One look. `R` is what counts against the canary, `threshold` what it takes to convict; `blame` "" = nobody."""
-
-    verdict: Verdict
-    reason: str
-    sentence: str
-    final: bool
-    R: float
-    threshold: float
-    blame: str
-    metrics: tuple[MetricView, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the journal and `--json`."""
-        return {**asdict(self), "verdict": str(self.verdict), "metrics": [asdict(view) for view in self.metrics]}
 
 
 @dataclass(slots=True)

@@ -34,6 +34,9 @@ LOG_BYTES = 4_000_000
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
 
+LAST_WORDS = 0.2
+"""Seconds that the log pump has for the last output of a process that died."""
+
 SPARE = "spare"
 
 
@@ -204,6 +207,7 @@ class ProcessWorkload:
         raise NotReady(self._failed(slot, why), remedy=f"read {slot.log}")
 
     def _failed(self, slot: Slot, why: str) -> str:
+        self.clock.sleep(LAST_WORDS)
         with contextlib.suppress(OSError):
             last = Path(slot.log).read_text(errors="replace").splitlines()[-3:]
             why += "; its last words: " + " / ".join(line[:200] for line in last) if last else ""
