@@ -1,476 +1,303 @@
-"""A plan file (YAML or TOML) becomes a `ReleasePlan`; all its faults at once, each with file, line, column and key.
+"""Reads a plan file, YAML or TOML, and says of every fault where it stands.
 
-YAML is read without its surprises: only `true`, `false`, null and merge keys have a meaning of their own, everything
-else is text until a field asks for a number. pydantic describes the keys; contradictions are refused by `plan.py`.
+bytes -> text -> tree (dicts, lists, text) with places -> `planmodel` -> `plan.ReleasePlan`. Whatever the file holds,
+the outcome is a plan or one PlanError with all faults found. YAML is read by its nodes, never by its constructors:
+only null, `true` and `false` are told apart from text, so that `2.10` stays an image tag, `0123456` a commit, `1:30`
+no number and `off` a word; and no file can make PyYAML build anything.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
+import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from onlyvips_release import plan as core
 from onlyvips_release.errors import PlanError, Problem
 
+if TYPE_CHECKING:
+    from onlyvips_release.plan import ReleasePlan
+    from onlyvips_release.planmodel import Loc
+
 LARGEST = 1_000_000
-"""Bytes; a plan is written by people."""
-
-LATER = ("launch", "notify", "docker", "kubernetes", "compose", "deployment", "image")
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-T = TypeVar("T")
-Key = tuple[str | int, ...]
-Positions = dict[Key, tuple[int, int]]
+"""Bytes. PyYAML takes seconds for a megabyte; a plan has a few kilobytes."""
+MOST_VALUES = 5_000
+"""Aliases may multiply a small file without end."""
+YAML = "tag:yaml.org,2002:"
+MERGE = f"{YAML}merge"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a plan came from."""
+    """Where a plan was read, and the digest of exactly what was read there."""
 
     path: Path
     text_sha256: str
 
-
-# --- fields -----------------------------------------------------------------------------------------------------------
-
-
-def duration(value: object) -> timedelta:
-    """`250ms`, `30s`, `5m`, `1h30m`."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value) if isinstance(value, str) else []
-    if not parts or "".join(number + unit for number, unit in parts) != value:
-        raise ValueError("give a duration such as 30s, 5m or 1h30m")
-    return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
+    def to_json(self) -> dict[str, str]:
+        """For the journal and the report."""
+        return {"path": str(self.path), "text_sha256": self.text_sha256}
 
 
-def text(value: object) -> str:
-    """TOML knows numbers: 2.10 would become 2.1."""
-    if not isinstance(value, str):
-        raise ValueError(f"is not text: put it in quotes ({str(value)!r})")  # noqa: TRY004 - pydantic collects ValueErrors
-    return value
+def load(path: Path) -> tuple[ReleasePlan, Source]:
+    """The plan in `path` (`.toml` is TOML, all else YAML) and its source.
 
-
-def share(value: object) -> float | None:
-    """A share, or `off`."""
-    return None if value in (None, "off", False) else float(str(value))
-
-
-def address(value: object) -> tuple[str, int]:
-    """`127.0.0.1:18000`."""
-    match = re.fullmatch(r"(localhost|\d+\.\d+\.\d+\.\d+):(\d+)", value if isinstance(value, str) else "")
-    if match is None or not 0 < int(match[2]) < 65536:
-        raise ValueError('give an IPv4 address and a port, such as "127.0.0.1:18000"')
-    return ("127.0.0.1" if match[1] == "localhost" else match[1], int(match[2]))
-
-
-Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
-Text = Annotated[str, BeforeValidator(text, json_schema_input_type=str)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Percent = Annotated[int, Field(ge=1, le=99)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Model(BaseModel):
-    """Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class RouterModel(Model):
-    """`router`."""
-
-    listen: Annotated[tuple[str, int], BeforeValidator(address, json_schema_input_type=str)] = ("127.0.0.1", 18000)
-    sticky: list[Annotated[Text, Field(pattern=r"^(header:[\w-]+|cookie:\w+|client)$")]] = []
-
-
-class HealthModel(Model):
-    """`health`."""
-
-    path: Annotated[Text, Field(pattern=r"^/")]
-    within: Duration = 30 * core.SECOND
-
-
-class IdentityModel(Model):
-    """`identity`."""
-
-    header: Text = ""
-    json_path: Annotated[Text, Field(alias="json")] = ""
-
-
-class ProcessModel(Model):
-    """`process`."""
-
-    ports: list[Port] = []
-    drain: Duration = 10 * core.SECOND
-    env_from: list[Text] = []
-    cwd: Text = ""
-
-
-class RevisionModel(Model):
-    """`stable` and `canary`."""
-
-    revision: Annotated[Text, Field(min_length=1)]
-    command: list[Text] = []
-    env: dict[str, Text] | None = None
-    url: Annotated[Text, Field(pattern=r"^(http://[^/]+/?)?$")] = ""
-
-
-class ServiceModel(Model):
-    """One entry of `services`."""
-
-    host: Text = ""
-    timeout: Duration = 15 * core.SECOND
-    per_try_timeout: Duration | None = None
-    health: HealthModel | None = None
-    identity: IdentityModel | None = None
-    process: ProcessModel | None = None
-    external: bool = False
-    routed: bool = True
-    stable: RevisionModel | None = None
-    canary: RevisionModel
-
-
-class StepModel(Model):
-    """One entry of `steps`."""
-
-    weight: Percent
-    bake: Duration
-    approve: bool = False
-
-
-class SuiteModel(Model):
-    """`checks.smoke` and `checks.canary`; what is left out keeps its default."""
-
-    path: Text | None = None
-    deadline: Duration | None = None
-    every: Duration | None = None
-    min_passed: int | None = None
-    required: list[Text] | None = None
-    gate: Text | None = None
-    deselect: bool | None = None
-
-
-class ChecksModel(Model):
-    """`checks`."""
-
-    smoke: SuiteModel = SuiteModel()
-    canary: SuiteModel = SuiteModel()
-
-
-class LineModel(Model):
-    """One line of the judge."""
-
-    factor: Number
-    plus: Number
-
-
-class ErrorsModel(Model):
-    """`judge.errors`."""
-
-    tolerated: LineModel | None = None
-    never_accept: LineModel | None = None
-
-
-class SloModel(Model):
-    """`judge.slo`."""
-
-    errors: Annotated[Number | None, BeforeValidator(share)] = 0.05
-
-
-class JudgeModel(Model):
-    """`judge`."""
-
-    alpha: Number = 0.01
-    beta: Number = 0.05
-    tick: Duration = 2 * core.SECOND
-    errors: ErrorsModel = ErrorsModel()
-    slo: SloModel = SloModel()
-
-
-class PlanModel(Model):
-    """A whole plan."""
-
-    version: Literal["1", 1]
-    platform: Annotated[Text, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-    target: Literal["embedded"] = "embedded"
-    router: RouterModel = RouterModel()
-    services: dict[str, ServiceModel]
-    steps: list[StepModel] | None = None
-    patience: Duration = timedelta(0)
-    on_inconclusive: Literal["rollback", "pause"] = "rollback"
-    accept: Literal["proof", "no_evidence_of_harm"] = "proof"
-    watch: Duration = 5 * core.MINUTE
-    checks: ChecksModel = ChecksModel()
-    judge: JudgeModel = JudgeModel()
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def load(path: Path) -> tuple[core.ReleasePlan, Source]:
-    """The plan of a file. Raises PlanError with every fault found; nothing else."""
-    data = read_bytes(path)
-    raw, positions = read_toml(path, data) if path.suffix == ".toml" else read_yaml(path, data)
+    Working folders become absolute: they count from the plan file's folder, which is also their default. Suite paths
+    stay as written. Raises PlanError with every fault.
+    """
     try:
-        model = PlanModel.model_validate(raw)
-    except ValidationError as error:
-        raise PlanError(tuple(problems(error, positions)), file=str(path)) from None
-    return build(model, path, positions), Source(path.absolute(), hashlib.sha256(data).hexdigest())
+        data = _bytes(path)
+        document = _Toml(_text(data)) if path.suffix.lower() == ".toml" else _Yaml(_text(data))
+        plan = _validated(document)
+    except PlanError as error:
+        raise PlanError(error.problems, file=str(path)) from None
+    return _at(path.absolute().parent, plan), Source(path.absolute(), hashlib.sha256(data).hexdigest())
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file, if it can be a plan."""
+def _validated(document: _Toml | _Yaml) -> ReleasePlan:
+    from onlyvips_release import planmodel  # noqa: PLC0415  # pydantic takes long to import; only plan files need it
+
+    problems = list(document.problems)
     try:
-        data = path.read_bytes()
-        data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise PlanError((Problem(0, 0, "", f"cannot be read: {why}"),), file=str(path)) from None
-    if len(data) > LARGEST:
-        raise PlanError((Problem(0, 0, "", f"has {len(data):,} bytes: that is no plan"),), file=str(path))
-    return data
-
-
-def read_toml(path: Path, data: bytes) -> tuple[Any, Positions]:
-    """TOML has no positions for good files; its own errors name line and column."""
-    try:
-        return tomllib.loads(data.decode()), {}
-    except tomllib.TOMLDecodeError as error:
-        where = re.search(r"line (\d+), column (\d+)", str(error))
-        line, column = (int(where[1]), int(where[2])) if where else (0, 0)
-        problem = Problem(line, column, "", re.sub(r" \(at .*\)$", "", str(error)))
-        raise PlanError((problem,), file=str(path)) from None
-
-
-class PlanLoader(yaml.SafeLoader):
-    """YAML in which `1:30`, `012`, `off` and `2026-01-02` are text."""
-
-
-PlanLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag.endswith((":null", ":merge"))]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-PlanLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)$"), list("tf"))
-
-
-def read_yaml(path: Path, data: bytes) -> tuple[Any, Positions]:
-    """Values, and where each key stands. Duplicate keys are faults."""
-    positions: Positions = {}
-    twice: list[Problem] = []
-    try:
-        node = yaml.compose(data.decode(), PlanLoader)
-        if node is not None:
-            walk(node, (), positions, twice)
-        raw = yaml.load(data.decode(), PlanLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise PlanError((Problem(*where, "", error.problem or "is not YAML"),), file=str(path)) from None
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        what = (
-            "is nested too deeply, or contains itself" if isinstance(error, RecursionError) else f"is not YAML: {error}"
-        )
-        raise PlanError((Problem(0, 0, "", what.splitlines()[0]),), file=str(path)) from None
-    if twice:
-        raise PlanError(tuple(twice), file=str(path))
-    if not isinstance(raw, dict):
-        raise PlanError((Problem(1, 1, "", "is empty, or no mapping of keys"),), file=str(path))
-    return raw, positions
-
-
-def walk(node: Any, key: Key, positions: Positions, twice: list[Problem]) -> None:
-    """Remember where values stand; `(*key, "@name")` is the place of a key itself."""
-    positions[key] = (node.start_mark.line + 1, node.start_mark.column + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for name, value in node.value:
-            line, column = name.start_mark.line + 1, name.start_mark.column + 1
-            word = str(name.value)
-            if word in seen:
-                what = f"'{word}' is given twice (first on line {seen[word]})"
-                twice.append(Problem(line, column, dotted(key), what))
-            seen.setdefault(word, line)
-            positions[(*key, f"@{word}")] = (line, column)
-            walk(value, (*key, word), positions, twice)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            walk(value, (*key, number), positions, twice)
-
-
-def dotted(key: Key) -> str:
-    """`steps.1.weight`."""
-    return ".".join(str(part) for part in key)
-
-
-def place(key: Key, positions: Positions) -> tuple[int, int]:
-    """Of a key's value, else of the nearest parent that is there."""
-    while key and key not in positions:
-        key = key[:-1]
-    return positions.get(key, (0, 0))
-
-
-# --- faults -----------------------------------------------------------------------------------------------------------
-
-
-def problems(error: ValidationError, positions: Positions) -> Iterator[Problem]:
-    """pydantic's findings in our words, at their places."""
-    for found in error.errors():
-        key: Key = tuple(found["loc"])
-        if found["type"] == "extra_forbidden":
-            yield unknown(key, positions)
-            continue
-        message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "string_pattern_mismatch":
-            message = f"{found['input']!r} is not allowed here (pattern {found['ctx']['pattern']})"
-        yield Problem(*place(key, positions), dotted(key), message)
-
-
-def unknown(key: Key, positions: Positions) -> Problem:
-    """An unknown key, at the key itself, with the nearest known one."""
-    name = str(key[-1])
-    where = positions.get((*key[:-1], f"@{name}"), place(key, positions))
-    if name in LATER:
-        return Problem(*where, dotted(key), f"'{name}' is not built yet: remove it")
-    close = difflib.get_close_matches(name, known_keys(key[:-1]), 1)
-    return Problem(*where, dotted(key), f"unknown key '{name}'" + (f", did you mean '{close[0]}'?" if close else ""))
-
-
-def known_keys(key: Key) -> list[str]:
-    """The keys that a mapping may have."""
-    model: Any = PlanModel
-    for part in key:
-        if isinstance(part, int) or (model is ServiceModel and part not in ServiceModel.model_fields):
-            continue
-        if model is PlanModel and part == "services":
-            model = ServiceModel
-            continue
-        field = getattr(model, "model_fields", {}).get(str(part))
-        inner = list(classes(field.annotation if field else None))
-        model = inner[0] if inner else model
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def classes(annotation: Any) -> Iterator[type[Model]]:
-    """The models inside of an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from classes(inner)
-
-
-# --- building ---------------------------------------------------------------------------------------------------------
-
-
-class Faults:
-    """Collects the refusals of plan.py, each at the place of its key."""
-
-    def __init__(self, positions: Positions) -> None:
-        self.positions, self.found = positions, list[Problem]()
-
-    def attempt(self, key: Key, make: Callable[[], T]) -> T | None:
-        """The value, or None and its faults kept."""
-        try:
-            return make()
-        except PlanError as error:
-            for problem in error.problems:
-                inner = tuple(part for part in problem.key.split(".") if part)
-                whole = inner if inner[: len(key)] == key else (*key, *inner)
-                self.found.append(Problem(*place(whole, self.positions), dotted(whole), problem.message))
-            return None
-
-
-def build(model: PlanModel, path: Path, positions: Positions) -> core.ReleasePlan:
-    """Dataclasses of the core; its refusals are mapped to the file."""
-    faults = Faults(positions)
-    services = [
-        faults.attempt(("services", name), partial(service, name, item, path.absolute().parent))
-        for name, item in model.services.items()
-    ]
-    steps = [
-        faults.attempt(("steps", n), partial(core.Step, step.weight, step.bake, step.approve))
-        for n, step in enumerate(model.steps or ())
-    ]
-    smoke = faults.attempt(("checks", "smoke"), lambda: suite(core.SMOKE, model.checks.smoke))
-    canary = faults.attempt(("checks", "canary"), lambda: suite(core.CANARY, model.checks.canary))
-    judged = faults.attempt(("judge",), lambda: judge(model.judge))
-    if faults.found or smoke is None or canary is None or judged is None:
-        raise PlanError(tuple(faults.found), file=str(path))
-    plan = faults.attempt(
-        (),
-        lambda: core.ReleasePlan(
-            platform=model.platform,
-            services=tuple(item for item in services if item),
-            target=model.target,
-            listen=model.router.listen,
-            sticky=tuple(model.router.sticky),
-            steps=tuple(step for step in steps if step) if model.steps is not None else core.DEFAULT_STEPS,
-            patience=model.patience,
-            on_inconclusive=core.OnInconclusive(model.on_inconclusive),
-            accept=core.Accept(model.accept),
-            watch=model.watch,
-            smoke=smoke,
-            canary=canary,
-            judge=judged,
-        ),
-    )
-    if plan is None:
-        raise PlanError(tuple(faults.found), file=str(path))
+        plan = planmodel.read(document.tree)
+    except planmodel.Faults as found:
+        for fault in found.faults:
+            line, column = document.place(fault.loc, at_key=fault.at_key)
+            problems.append(Problem(line, column, _dotted(fault.loc), fault.message))
+    if problems:
+        raise PlanError(tuple(dict.fromkeys(problems)))
     return plan
 
 
-def service(name: str, item: ServiceModel, folder: Path) -> core.Service:
-    """One service."""
-    if item.external and item.process:
-        core.refuse("external", "a service is external or has a process, not both")
-    if not item.external and item.process is None:
-        core.refuse("", "give it a process, or external: true")
-    kept = item.process
-    process = None
-    if kept is not None:
-        process = core.Process(tuple(kept.ports), kept.drain, tuple(kept.env_from), str(folder / kept.cwd))
-    stable_env = (item.stable.env if item.stable else None) or {}
-    return core.Service(
-        name=name,
-        canary=revision(item.canary, stable_env),
-        stable=revision(item.stable, {}) if item.stable else None,
-        routed=item.routed,
-        host=item.host,
-        timeout=item.timeout,
-        per_try_timeout=item.per_try_timeout or min(7 * core.SECOND, item.timeout / 2),
-        health=core.Health(item.health.path, item.health.within) if item.health else None,
-        identity=core.Identity(item.identity.header, item.identity.json_path) if item.identity else None,
-        process=process,
+def _at(folder: Path, plan: ReleasePlan) -> ReleasePlan:
+    """The plan with absolute working folders: a release goes on elsewhere than where it was started."""
+    return replace(
+        plan,
+        services=tuple(
+            replace(service, process=replace(service.process, cwd=str(folder / service.process.cwd)))
+            if service.process
+            else service
+            for service in plan.services
+        ),
     )
 
 
-def revision(item: RevisionModel, env: Mapping[str, str]) -> core.Revision:
-    """One revision; the canary's environment is stable's unless it is given."""
-    return core.Revision(item.revision, tuple(item.command), dict(env if item.env is None else item.env), item.url)
+def _dotted(loc: Loc) -> str:
+    parts = (_shown(str(part)) for part in loc)
+    return ".".join(part if part.isprintable() else repr(part) for part in parts)
 
 
-def suite(default: core.Suite, item: SuiteModel) -> core.Suite:
-    """One suite over its defaults."""
-    given = item.model_dump(exclude_none=True)
-    fields = {field: getattr(default, field) for field in core.Suite.__dataclass_fields__}
-    return core.Suite(**{**fields, **given, "required": tuple(given.get("required", ()))})
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def judge(item: JudgeModel) -> core.JudgePlan:
-    """The limits over their defaults."""
-    default = core.ErrorLimits()
-    inner, outer = item.errors.tolerated, item.errors.never_accept
-    limits = core.ErrorLimits(
-        core.Line(inner.factor, inner.plus) if inner else default.tolerated,
-        core.Line(outer.factor, outer.plus) if outer else default.never_accept,
-    )
-    return core.JudgePlan(item.alpha, item.beta, item.tick, limits, core.SloLimits(item.slo.errors))
+def _fail(message: str, line: int = 0, column: int = 0, key: str = "") -> NoReturn:
+    raise PlanError((Problem(line, column, key, message),))
+
+
+# --- bytes and text -----------------------------------------------------------------------------------------------
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            _fail("cannot be read: it is a folder")
+        if not stat.S_ISREG(mode):
+            _fail("cannot be read: it is no ordinary file")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        _fail("cannot be read: no such file")
+    except (OSError, ValueError) as error:
+        _fail(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(data) > LARGEST:
+        _fail(f"is larger than {LARGEST // 1_000_000} MB: this is no plan")
+    return data
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = error.start - before.rfind(b"\n")
+        _fail("cannot be read: is not UTF-8 text", before.count(b"\n") + 1, column)
+
+
+# --- TOML ---------------------------------------------------------------------------------------------------------
+
+
+class _Toml:
+    """A TOML document. `tomllib` keeps no positions: faults name the key path alone."""
+
+    def __init__(self, text: str) -> None:
+        self.problems: list[Problem] = []
+        try:
+            self.tree = tomllib.loads(text)
+        except RecursionError:
+            _fail("is nested too deeply")
+        except ValueError as error:
+            place = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
+            line, column = (int(place[1]), int(place[2])) if place else (0, 0)
+            said = str(error).removesuffix(place[0] if place else "")
+            _fail(said if isinstance(error, tomllib.TOMLDecodeError) else f"is no TOML: {said}", line, column)
+
+    def place(self, loc: Loc, *, at_key: bool) -> tuple[int, int]:
+        """Unknown."""
+        return 0, 0
+
+
+# --- YAML ---------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Tells only null, `<<`, true and false apart from text (cli.md section 7)."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{YAML}bool", re.compile(r"(?:true|false)$"), ["t", "f"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a value stands: where it begins, if that is on the line of its key, else at the key."""
+
+    value: tuple[int, int]
+    key: tuple[int, int]
+
+
+class _Yaml:
+    """A YAML document: its tree, where each value of it stands, and the keys that are given twice."""
+
+    def __init__(self, text: str) -> None:
+        self.problems: list[Problem] = []
+        self.places: dict[Loc, _Place] = {}
+        self._open: set[int] = set()
+        self._values = 0
+        try:
+            root = _composed(text)
+            self.tree = self._value(root, ())
+        except RecursionError:
+            _fail("is nested too deeply")
+
+    def place(self, loc: Loc, *, at_key: bool) -> tuple[int, int]:
+        """Line and column, from 1, of a value (or its key); of the nearest parent if there is no such value."""
+        for length in range(len(loc), -1, -1):
+            if found := self.places.get(loc[:length]):
+                return found.key if at_key else found.value
+        return 0, 0
+
+    def _value(self, node: yaml.Node, loc: Loc, key: yaml.Node | None = None) -> Any:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            _fail(f"holds more than {MOST_VALUES} values, aliases counted each time: this is no plan")
+        at_key, at_value = _mark(key or node), _mark(node)
+        self.places[loc] = _Place(at_value if at_value[0] == at_key[0] else at_key, at_key)
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node, loc)
+        if id(node) in self._open:
+            _fail("contains itself", *_mark(node), _dotted(loc))
+        self._open.add(id(node))
+        value = self._mapping(node, loc) if isinstance(node, yaml.MappingNode) else self._sequence(node, loc)
+        self._open.remove(id(node))
+        return value
+
+    def _sequence(self, node: yaml.Node, loc: Loc) -> list[Any]:
+        _known_tag(node, "seq", loc)
+        return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        _known_tag(node, "map", loc)
+        result = self._merged(node, loc)
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            name = _key(key, loc)
+            if name in first:
+                message = f"{_shown(name)!r} is given twice (first on line {first[name]})"
+                self.problems.append(Problem(*_mark(key), _dotted(loc), message))
+                continue
+            first[name] = _mark(key)[0]
+            if key.tag != MERGE:
+                result[name] = self._value(value, (*loc, name), key)
+        return result
+
+    def _merged(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        """What `<<: *other` or `<<: [*one, *other]` brings in: the first wins, and keys given here win over both."""
+        result: dict[str, Any] = {}
+        here = self.places[loc]
+        for value in (value for key, value in node.value if key.tag == MERGE):
+            for other in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(other, yaml.MappingNode):
+                    _fail("`<<` takes the keys of another mapping: give *name", *_mark(other), _dotted(loc))
+                result |= self._value(other, loc)
+        self.places[loc] = here
+        return result
+
+
+def _composed(text: str) -> yaml.Node:
+    try:
+        root = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        _fail(_complaint(error), *((mark.line + 1, mark.column + 1) if mark else ()))
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        _fail(f"the control character #x{ord(text[error.position]):02x} is not allowed", line, column)
+    except (OverflowError, ValueError) as error:
+        _fail(f"is no YAML: {error}")
+    if root is None:
+        _fail("is empty")
+    return root
+
+
+def _complaint(error: yaml.MarkedYAMLError) -> str:
+    """What PyYAML says, on one line."""
+    if "'\\t'" in str(error.problem):
+        return "a tab: indent with spaces"
+    if "single document" in str(error.context):
+        return "a second document: a file holds one plan"
+    said = f"{error.problem or error.context}"
+    if error.problem and error.context and error.context_mark:
+        said += f" ({error.context} that begins on line {error.context_mark.line + 1})"
+    return " ".join(said.split())
+
+
+def _key(node: yaml.Node, loc: Loc) -> str:
+    """A key as it is written, whatever YAML would make of it."""
+    if not isinstance(node, yaml.ScalarNode):
+        _fail("a key must be one word", *_mark(node), _dotted(loc))
+    value = _scalar(node, loc)
+    return value if isinstance(value, str) else str(node.value)
+
+
+def _scalar(node: yaml.ScalarNode, loc: Loc) -> str | bool | None:
+    text = str(node.value)
+    if node.tag == f"{YAML}null":
+        return None
+    if node.tag == f"{YAML}bool" and text in ("true", "false"):
+        return text == "true"
+    if node.tag != MERGE:
+        _known_tag(node, "str", loc)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        _fail("holds half a character (a surrogate)", *_mark(node), _dotted(loc))
+    return text
+
+
+def _known_tag(node: yaml.Node, name: str, loc: Loc) -> None:
+    if node.tag != YAML + name:
+        tag = str(node.tag).replace(YAML, "!!")
+        _fail(f"the tag {_shown(tag)!r} is not understood here: leave it out", *_mark(node), _dotted(loc))
+
+
+def _mark(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
