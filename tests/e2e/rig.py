@@ -95,8 +95,8 @@ class Rig:
             "watch": "4s",
         }
         if self.suites == "quick":
-            quick = ROOT / "tests" / "e2e" / "quick"
-            found["checks"] = {"smoke": {"path": str(quick / "smoke")}, "canary": {"path": str(quick / "canary")}}
+            quick = {"path": str(ROOT / "tests" / "e2e" / "quick")}
+            found["checks"] = {"smoke": dict(quick), "canary": dict(quick)}
         return {**found, **changes}
 
     def write(self, plan: Mapping[str, Any], name: str = "release.yaml") -> Path:

@@ -1,4 +1,4 @@
-"""The smallest canary check: health of each routed service on the arm under test."""
+"""The smallest suite that proves something, smoke and canary alike: health of each routed service on the arm."""
 
 from __future__ import annotations
 
