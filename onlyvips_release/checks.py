@@ -26,7 +26,7 @@ from onlyvips_release.ports import Clock, SuiteRequest
 SILENCE = 60.0
 """Seconds without an event after which a suite is taken for hung."""
 
-LAST_WORDS = 2.0
+LAST_WORDS = 5.0
 """Seconds that a suite has to write its report after a critical failure was acted upon."""
 
 RETRIES = 3

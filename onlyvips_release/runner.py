@@ -162,15 +162,9 @@ class Runner:
         for service in self.release.plan.routed:
             self.ports.lease.renew(timedelta(minutes=2))
             started += self.ports.workloads[service.name].start_canary(self._revision(service.name, which))
-        self.ports.router.point(
-            Arm.CANARY,
-            {
-                s.name: [i.endpoint for i in started if i.service == s.name and i.endpoint]
-                for s in self.release.plan.routed
-            },
-        )
-        names = self.release.new if which is Arm.CANARY else self.release.old
-        algebra.prove(self.ports.prober.probe(Arm.CANARY, PROOF), Arm.CANARY, self._routed(names))
+        names = self._routed(self.release.new if which is Arm.CANARY else self.release.old)
+        self.ports.router.point(Arm.CANARY, algebra.endpoints(started, names))
+        algebra.prove(self.ports.prober.probe(Arm.CANARY, PROOF), Arm.CANARY, names)
         yield CanaryStarted(tuple(started))
 
     def _run_smoke(self, arm: Arm) -> Iterator[Event]:
