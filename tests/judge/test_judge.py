@@ -230,6 +230,29 @@ def test_equal_canary_is_proven_at_100_requests_a_second() -> None:
     assert "proven no worse" in word.sentence
 
 
+def test_equal_canary_with_history_is_proven_as_quickly_as_published() -> None:
+    """judge.md row P1: base 1 %, 100 requests/s, 10 %, median <= 150 s; catches a proof against the tolerated line."""
+
+    def seconds(seed: int) -> float:
+        source, compare = random.Random(seed), Compare(DEFAULT, 5, 360, History(0.01, 16_000, (1.0, 1.0, 1.0)))
+        for tick in range(1, 361):
+            compare.fold(binomial(source, 50, 0.01), 50, binomial(source, 450, 0.01), 450)
+            if compare.promote_evidence >= 20:
+                return tick * 5
+        return math.inf
+
+    assert statistics.median(seconds(seed) for seed in range(31)) <= 150
+
+
+def test_outage_that_both_arms_share_convicts_nobody() -> None:
+    """judge.md row F7: both arms 95 % bad for 25 minutes; catches an alternative inside the null."""
+    source, compare = random.Random(2), Compare(DEFAULT, 5, 360)
+    for tick in range(360):
+        rate = 0.95 if tick > 60 else 0.002
+        compare.fold(binomial(source, 50, rate), 50, binomial(source, 450, rate), 450)
+        assert compare.evidence < 20, tick
+
+
 def test_canary_on_the_never_accept_line_is_hardly_ever_promoted() -> None:
     """beta = 5 %; catches a promotion that asks the tolerated line."""
     ends = [simulate(100, lambda _: (0.02, 0.01), seed, seconds=300)[0].end() for seed in range(30)]
