@@ -260,8 +260,8 @@ class Target:
     name: str
     arm: str
     urls: dict[str, str]
-    headers: dict[str, dict[str, str]]
-    facts: dict[str, Any]
+    headers: dict[str, dict[str, str]] = field(repr=False)  # pins: pytest prints fixtures when a test fails
+    facts: dict[str, Any] = field(repr=False)
 
     @property
     def routed(self) -> bool:

@@ -263,7 +263,7 @@ CASES = [
         0,
         (1, 0, 0, 0),
         INC,
-        "without its warnings",
+        "lacks what it needs: warnings plugin",
         env={"PYTEST_ADDOPTS": "-p no:warnings"},
     ),
     Case(
@@ -272,7 +272,7 @@ CASES = [
         0,
         (1, 0, 0, 0),
         INC,
-        "without its threads",
+        "lacks what it needs: threads plugin",
         env={"PYTEST_ADDOPTS": "-p no:threadexception"},
     ),
     Case(
