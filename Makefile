@@ -25,7 +25,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox
+	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -21,6 +21,8 @@ from onlyvips_release.model import Arm
 from onlyvips_release.plan import Health, Process, Revision, Service
 from onlyvips_release.workloads.process import ProcessWorkload
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import http.server, os, sys
 class H(http.server.BaseHTTPRequestHandler):

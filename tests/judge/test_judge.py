@@ -190,6 +190,7 @@ def cumulative(sums: dict[tuple[str, Arm], list[int]]) -> Counters:
     return {name: {arm: (Series(f"{name}{arm}", "0", *sums[name, arm]),) for arm in Arm} for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rps", [1, 10, 100])
 def test_equal_canary_is_never_rolled_back_in_20_seeded_releases(rps: float) -> None:
     """The issue's bar. 2-s tick, 10 %, 30 min, 1 % errors on both arms."""
