@@ -35,7 +35,7 @@ UNHEALTHY_AFTER = 3
 
 SIGNAL_EXIT = {2: 130, 15: 143}
 
-BREAK_GLASS = "onlyvips-release status PLAN   # then: onlyvips-release down PLAN && onlyvips-release up PLAN"
+BREAK_GLASS = "onlyvips-release recover PLAN   # or, when the router is beyond help: down PLAN, up PLAN, recover PLAN"
 """What a person can do about a rollback that could not be confirmed (docs/runbook.md)."""
 
 

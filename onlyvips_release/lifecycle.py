@@ -109,6 +109,7 @@ TABLE: dict[Phase, dict[type, tuple[Phase, ...]]] = {
         Restored: (P.ROLLING_BACK,),
         RolledBack: (P.ROLLED_BACK,),
         RollbackStarted: (P.ROLLING_BACK,),
+        Resumed: (P.ROLLING_BACK,),
         Finished: (P.ROLLING_BACK,),
     },
     P.PROMOTED: {Finished: (P.PROMOTED,)},
@@ -233,8 +234,9 @@ class Release:
             case Finished():
                 self.finished = event
             case Resumed():
-                self.baseline = False
-                self.first_tick = None
+                self.baseline, self.first_tick = False, None
+                if self.phase is Phase.ROLLING_BACK:
+                    self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
             case _:
                 pass
 

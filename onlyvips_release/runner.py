@@ -142,6 +142,7 @@ class Runner:
                 self._end_suite()
                 self._empty_canary()
                 self.ports.router.reset()
+                self.ports.guardian.stop()
                 yield algebra.ending(self.release)
 
     # --- one command each -----------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Platform:
         """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder."""
         with self._held("run"):
             plan = self.preflight()
-            name = f"r{len(self.releases()) + 1:04d}"
+            name = f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
             release, ports = Release(), self.ports(name, plan)
             started = self._started(name, plan)
             release.apply(started)
@@ -139,7 +139,9 @@ class Platform:
             ports = self.ports(name, release.plan)
             runner = Runner(release, ports, lambda event: on_event(event, release))
             ports.router.revive()
-            if release.phase not in (*FINAL, events.Phase.ROLLING_BACK):
+            if release.phase is events.Phase.ROLLING_BACK:
+                runner.record(events.Resumed("recover"))
+            elif release.phase not in FINAL:
                 runner.record(events.RollbackStarted("the controller died; `recover` takes users back"))
             return self._carry_out(release, ports, on_event)
 

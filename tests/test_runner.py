@@ -288,6 +288,26 @@ def test_rollback_that_cannot_be_confirmed_is_exit_4_and_stays_open() -> None:
     assert any(isinstance(e, events.Unconfirmed) for e in world.journal)
 
 
+def test_unconfirmed_rollback_can_be_taken_up_again_and_then_ends() -> None:
+    """Catches a recorded end (exit 4) that leaves `recover` nothing to do while users are on the canary."""
+    world = World(make_plan(), rps=100, error_rate=lambda s, r, at: 1.0 if r == "v2" else 0.0)
+
+    def broken(name: str) -> None:
+        if name == "router.set_weight" and any(isinstance(e, events.RollbackStarted) for e in world.journal):
+            raise NotConfirmed("planted")
+
+    world.on_call = broken
+    carry_out(world)
+    assert world.weight == 10
+    world.on_call = lambda name: None
+    runner = Runner(replay(world.journal), world.ports())
+    runner.record(events.Resumed("recover"))
+    release = runner.run()
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
+    assert all_on(world, "v1")
+
+
 def test_journal_that_cannot_be_written_puts_users_on_the_safe_side_first() -> None:
     world = World(make_plan(), rps=100)
 

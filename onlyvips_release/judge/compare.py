@@ -107,9 +107,14 @@ class Compare:
         self.W += w
         self.t += 1
         self.dispersion.fold((xc, nc, xb, nb))
-        q = 2 ** (-self.dt / HALF_LIFE)
-        self._px, self._pn = max(self._px * q + xb, 0.05), self._pn * q + nb
+        if nb > 0:  # a silence ages nothing: else the floor of 0.05 events becomes the whole guess
+            q = 2 ** (-self.dt / HALF_LIFE)
+            self._px, self._pn = max(self._px * q + xb, 0.05), self._pn * q + nb
         self._cx, self._cn = self._cx + xc, self._cn + nc
+
+    def drop_pool(self) -> None:
+        """Counts that still wait belong to another weight."""
+        self._pool.clear()
 
     def _start_weight(self) -> float:
         """Half at the first tick, the rest spread over the planned ones, so that late faults are found too."""

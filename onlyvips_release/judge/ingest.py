@@ -40,5 +40,5 @@ class Ingest:
 
 
 def sound(value: float) -> bool:
-    """A finite count >= 0."""
-    return 0 <= value < float("inf")
+    """A count >= 0 that a float still tells apart from its neighbours."""
+    return isinstance(value, int | float) and 0 <= value < 2**53

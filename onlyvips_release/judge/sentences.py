@@ -76,6 +76,8 @@ def not_enough(need: Need) -> str:
     """How much more it takes."""
     weight, left, minutes = need.options[0]
     told = f"no decision: {need.seen:,} canary requests of {need.service} are not enough evidence"
+    if left < 1:
+        return f"{told}: the canary is not proven to be better than the limit, though an equal one would be by now"
     if minutes == float("inf"):
         return told
     more = f"{told}; about {round_up(left):,} more are needed, {span(minutes)} at {weight} %"

@@ -117,6 +117,8 @@ class ReleaseJudge:
         """A weight is in force; `counters` is the new baseline, so that nothing is counted across the shift."""
         self.step = Step(weight)
         self._increments(counters)
+        for metric in self.metrics:
+            metric.compare.drop_pool()
         for totals in self.totals.values():
             totals.step_canary = totals.step_stable = totals.step_judged = 0
 
@@ -145,12 +147,12 @@ class ReleaseJudge:
         if adjusted >= self.threshold:
             blame = max(evidence, key=lambda pair: pair[0])[1]
             sentence = sentences.rollback(self._view(blame), self.plan.alpha)
-            return self._word(Verdict.FAIL, f"rollback:{blame.metric}", sentence, adjusted, blame.service, final=True)
+            return self._word(Verdict.FAIL, f"rollback:{blame.metric}", sentence, raw, blame.service, final=True)
         if raw >= self.threshold:
-            guard = max(self.metrics, key=lambda m: m.weight * m.compare.evidence)
-            sentence = sentences.environment(self._view(guard))
-            return self._word(Verdict.INCONCLUSIVE, "environment", sentence, adjusted)
-        return self._word(Verdict.INCONCLUSIVE, "continue", "no decision yet", adjusted)
+            shared = [m for m in self.metrics if m.adjusted(self.threshold) < m.compare.evidence]
+            guard = max(shared, key=lambda m: m.weight * m.compare.evidence)
+            return self._word(Verdict.INCONCLUSIVE, "environment", sentences.environment(self._view(guard)), raw)
+        return self._word(Verdict.INCONCLUSIVE, "continue", "no decision yet", raw)
 
     def end(self) -> Judgement:
         """Asked when the bake is over: proof on every service, or what is missing for it."""
@@ -234,6 +236,6 @@ class ReleaseJudge:
             r = (100 - weight) / weight if weight else 99.0
             needed = forecast.to_promote(compare.guess.b1, r, compare.lines, compare.dispersion.phi, self.plan.beta)
             rate = per_second * weight / 100
-            left = max(needed - totals.canary_total, 1.0)
+            left = needed - totals.canary_total
             options.append((weight, left, left / rate / 60 if rate else float("inf")))
         return sentences.Need(metric.service, totals.canary_total, options)
