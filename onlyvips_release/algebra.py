@@ -22,7 +22,7 @@ from onlyvips_release.events import (
     RollbackStarted,
     Watched,
 )
-from onlyvips_release.judge import SMOULDERING
+from onlyvips_release.judge import ENVIRONMENT, SMOULDERING
 from onlyvips_release.lifecycle import BY_PERSON, FINAL, Release
 from onlyvips_release.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.plan import Accept, OnInconclusive, ReleasePlan
@@ -103,15 +103,14 @@ class Look:
 
     def _environment(self, release: Release, seen: Observation) -> Judged | None:
         """Rule 6: not the canary's fault. The weight is held, such ticks are not judged."""
+        found = trouble(release, seen)
         view = judges_view(release, Verdict.INCONCLUSIVE)
-        trouble = seen.trouble or stable_down(release, seen)
-        if not trouble and view and view.reason == "environment":
-            trouble = view.sentence
-        if not trouble:
+        if not found and view and view.reason == ENVIRONMENT:
+            found = view.sentence
+        if not found:
             return None
-        tick = release.plan.judge.tick
-        final = release.troubled_total * tick >= ENVIRONMENT_BUDGET
-        return Judged(Verdict.INCONCLUSIVE, "environment", f"not the canary's fault: {trouble}", final=final)
+        final = release.troubled_total * release.plan.judge.tick >= ENVIRONMENT_BUDGET
+        return Judged(Verdict.INCONCLUSIVE, ENVIRONMENT, f"not the canary's fault: {found}", final=final)
 
     def _watching(self, release: Release, seen: Observation) -> list[Event]:
         """After promotion: hard gates on the new stable, its smoke suite, the absolute guards."""
@@ -158,6 +157,11 @@ def judges_view(release: Release, wanted: Verdict) -> Judged | None:
         return None
     metrics = tuple(word.to_dict()["metrics"])
     return Judged(word.verdict, word.reason, word.sentence, word.final, word.R, word.blame, metrics)
+
+
+def trouble(release: Release, seen: Observation) -> str:
+    """Why a tick must not be judged, "" = nothing: no answer from router or source, or no stable to compare with."""
+    return seen.trouble or ("" if release.phase is Phase.WATCHING else stable_down(release, seen))
 
 
 def stable_down(release: Release, seen: Observation) -> str:

@@ -48,7 +48,7 @@ from onlyvips_release.events import (
     Unconfirmed,
     Watched,
 )
-from onlyvips_release.judge import ReleaseJudge
+from onlyvips_release.judge import ENVIRONMENT, ReleaseJudge
 from onlyvips_release.model import Arm, Instance, Series, SuiteResult, Verdict
 from onlyvips_release.plan import ReleasePlan, Step
 
@@ -255,8 +255,8 @@ class Release:
         if result.suite == "smoke":
             self.smoke[result.arm] = result
             self.attempts[result.arm] = self.attempts.get(result.arm, 0) + 1
-        else:
-            self.checked = result
+        elif result.weight == self.weight or result.verdict is Verdict.FAIL:
+            self.checked = result  # a PASS that was begun at another weight says nothing of this one
 
     def _shifted(self, event: Shifted) -> None:
         if event.weight != self.weight or self.phase is Phase.SHIFTING:
@@ -268,16 +268,22 @@ class Release:
         if self.first_tick is None:
             self.first_tick = event.tick
         if event.trouble:
-            self.troubled_ticks += 1
-            self.troubled_total += 1
+            self._held()
             self.judge.skip(event.tick, event.series or None)
             return
         counters = as_canary(event.series) if self.phase is Phase.WATCHING else event.series
         if self.baseline:
             self.judge.fold(event.tick, counters)
+            if self.judge.look().reason == ENVIRONMENT:
+                self._held()
         else:
             self.judge.begin_step(self.weight or 0, counters)
             self.baseline = True
+
+    def _held(self) -> None:
+        """Not the canary's fault: the bake clock stands, and the budget for all such ticks shrinks."""
+        self.troubled_ticks += 1
+        self.troubled_total += 1
 
     def _replaced(self, revisions: Mapping[str, str]) -> None:
         self.serving.update(revisions)

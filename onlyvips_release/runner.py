@@ -219,7 +219,7 @@ class Runner:
         if tick is None:
             return
         seen = self._see()
-        yield Sampled(tick, seen.counters or {}, seen.trouble)
+        yield Sampled(tick, seen.counters or {}, algebra.trouble(self.release, seen))
         yield from self._checks()
         yield from self.look.decide(self.release, seen)
 

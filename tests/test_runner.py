@@ -10,8 +10,8 @@ import pytest
 from onlyvips_release import events
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
 from onlyvips_release.events import Phase
-from onlyvips_release.lifecycle import Release, replay
-from onlyvips_release.model import Arm, Request, Verdict
+from onlyvips_release.lifecycle import Release, next_command, replay
+from onlyvips_release.model import Arm, Request, SuiteResult, Verdict
 from onlyvips_release.plan import Accept, OnInconclusive, ReleasePlan, Step
 from onlyvips_release.ports import SuiteRequest
 from onlyvips_release.runner import Runner
@@ -355,6 +355,59 @@ def test_approval_holds_the_weight_until_a_person_goes_on() -> None:
     assert release.phase is Phase.PROMOTED
     assert any(isinstance(e, events.Paused) for e in world.journal)
     assert world.time > 900
+
+
+@pytest.mark.parametrize("kind", ["both arms break the absolute guard", "stable stays down"])
+def test_trouble_that_is_not_the_canarys_holds_five_minutes_at_most(kind: str) -> None:
+    """Catches a hold without an end: users would stay on the canary for ever."""
+    shared = kind.startswith("both")
+    plan = make_plan(steps=(Step(10, timedelta(minutes=30)),))
+    world = World(plan, rps=100, error_rate=lambda s, r, at: 0.4 if shared and at > 60 else 0.0)
+
+    def look(name: str) -> None:
+        assert world.time < 1200, "still held"
+        if not shared and name == "source.sample" and 60 < world.time < 600:
+            world.kill("miniapp", Arm.STABLE)
+
+    world.on_call = look
+    release = carry_out(world)
+    assert release.outcome is not None
+    assert (release.outcome.verdict, release.outcome.reason) == (Verdict.INCONCLUSIVE, "environment")
+    assert "not the canary's fault" in release.outcome.sentence
+    assert world.time < 60 + 6 * 60 + 60
+    assert world.weight == 0
+
+
+def test_bake_clock_stands_while_stable_is_down() -> None:
+    def baked_after(seconds: float, *, down: bool) -> float:
+        world = World(make_plan(steps=(Step(10, timedelta(minutes=30)),)), rps=100)
+
+        def look(name: str) -> None:
+            if down and name == "source.sample" and 60 < world.time < 160:
+                world.kill("miniapp", Arm.STABLE)
+
+        world.on_call = look
+        release = Release()
+        release.apply(started(world.plan))
+        runner = Runner(release, world.ports())
+        while world.time < seconds:
+            command = next_command(release)
+            assert command is not None
+            runner.carry_out(command)
+        return release.baked
+
+    assert baked_after(300, down=False) - baked_after(300, down=True) == pytest.approx(100, abs=6)
+
+
+def test_pass_of_a_suite_that_was_begun_at_another_weight_does_not_count() -> None:
+    release = Release()
+    release.apply(started(make_plan()))
+    release.weight = 50
+    for verdict, weight, counts in ((Verdict.PASS, 10, False), (Verdict.PASS, 50, True), (Verdict.FAIL, 10, True)):
+        release.phase, release.checked = Phase.BAKING, None
+        result = SuiteResult("canary", Arm.CANARY, weight, verdict, "planted")
+        release.apply(events.SuiteRan(result))
+        assert (release.checked is result) is counts
 
 
 def test_every_wait_is_bounded_when_the_environment_stays_broken() -> None:

@@ -26,6 +26,16 @@ from __future__ import annotations
 from onlyvips_release.judge.compare import Compare, Lines
 from onlyvips_release.judge.dispersion import Dispersion, History
 from onlyvips_release.judge.judgement import Judgement, MetricView
-from onlyvips_release.judge.verdict import SMOULDERING, ReleaseJudge
+from onlyvips_release.judge.verdict import ENVIRONMENT, SMOULDERING, ReleaseJudge
 
-__all__ = ["SMOULDERING", "Compare", "Dispersion", "History", "Judgement", "Lines", "MetricView", "ReleaseJudge"]
+__all__ = [
+    "ENVIRONMENT",
+    "SMOULDERING",
+    "Compare",
+    "Dispersion",
+    "History",
+    "Judgement",
+    "Lines",
+    "MetricView",
+    "ReleaseJudge",
+]

@@ -20,6 +20,9 @@ from onlyvips_release.plan import JudgePlan
 WEIGHTS = {"errors": 0.30, "slo_errors": 0.15}
 """Of a metric within its service; further kinds (latency, volume, gauges) get theirs here."""
 
+ENVIRONMENT = "environment"
+"""Reason of a look at an absolute guard that stable breaks too."""
+
 SMOULDERING = 2.0
 """R at or above this forbids promotion."""
 
@@ -151,7 +154,7 @@ class ReleaseJudge:
         if raw >= self.threshold:
             shared = [m for m in self.metrics if m.adjusted(self.threshold) < m.compare.evidence]
             guard = max(shared, key=lambda m: m.weight * m.compare.evidence)
-            return self._word(Verdict.INCONCLUSIVE, "environment", sentences.environment(self._view(guard)), raw)
+            return self._word(Verdict.INCONCLUSIVE, ENVIRONMENT, sentences.environment(self._view(guard)), raw)
         return self._word(Verdict.INCONCLUSIVE, "continue", "no decision yet", raw)
 
     def end(self) -> Judgement:
@@ -161,8 +164,8 @@ class ReleaseJudge:
             return word
         required = [m for m in self.metrics if m.metric == "errors"]
         missing = [m for m in required if m.compare.promote_evidence < 1 / self.plan.beta]
-        if word.reason == "environment":
-            return self._word(Verdict.INCONCLUSIVE, "environment", word.sentence, word.R, final=True)
+        if word.reason == ENVIRONMENT:
+            return self._word(Verdict.INCONCLUSIVE, ENVIRONMENT, word.sentence, word.R, final=True)
         silent = [m.service for m in required if self.totals[m.service].canary_total == 0]
         if silent:
             return self._word(Verdict.INCONCLUSIVE, "no_traffic", sentences.no_traffic(silent), word.R, final=True)
