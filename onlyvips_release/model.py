@@ -58,7 +58,7 @@ class Instance:
 class Series:
     """Raw cumulative counts of one instance, and its gauges. A new `start` means that the counts began again at zero.
 
-    `latency`: (log bucket, count) pairs, see judge/latency.py; `business`: good answers on the routes that the plan calls
+    `latency`: (bucket, count) pairs of judge/buckets.py; `business`: good answers on the routes that the plan calls
     business; `cpu`: seconds used so far; `memory`: resident bytes now. None = this source does not see it.
     """
 
