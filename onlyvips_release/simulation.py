@@ -247,14 +247,11 @@ class SimSource:
         self.world.call("source.sample")
         if not self.world.router_up:
             raise Unavailable("the router does not answer")
-        start = f"epoch {self.world.epoch}"
-        return {
-            service.name: {
-                arm: (Series(f"{service.name} {arm}", start, *self.world.counts.get((service.name, arm), [0, 0])),)
-                for arm in Arm
-            }
-            for service in self.world.plan.routed
-        }
+        return {s.name: {arm: (self._series(s.name, arm),) for arm in Arm} for s in self.world.plan.routed}
+
+    def _series(self, service: str, arm: Arm) -> Series:
+        good, bad = self.world.counts.get((service, arm), [0, 0])
+        return Series(f"{service} {arm}", f"epoch {self.world.epoch}", good, bad)
 
 
 @dataclass

@@ -121,7 +121,7 @@ class ReleaseJudge:
         self.step = Step(weight)
         self._increments(counters)
         for metric in self.metrics:
-            metric.compare.drop_pool()
+            metric.compare.new_weight()
         for totals in self.totals.values():
             totals.step_canary = totals.step_stable = totals.step_judged = 0
 

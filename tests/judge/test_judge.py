@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 import onlyvips_release.judge
 from onlyvips_release.judge import Compare, Dispersion, History, Judgement, Lines, ReleaseJudge
 from onlyvips_release.judge.compare import MIXTURE, likelihood_ratio, project
-from onlyvips_release.judge.forecast import kl, to_find, to_promote
+from onlyvips_release.judge.forecast import to_find, to_promote
 from onlyvips_release.judge.ingest import Ingest
+from onlyvips_release.judge.numbers import kl
 from onlyvips_release.model import Arm, Counters, Series, Verdict
 from onlyvips_release.plan import JudgePlan, SloLimits
 from onlyvips_release.simulation import binomial, poisson
@@ -120,7 +121,7 @@ def test_mixture_and_late_starts_weigh_one_in_all() -> None:
     assert sum(MIXTURE) == pytest.approx(1)
     for _ in range(400):
         compare.fold(0, 0, 0, 0)
-    assert pytest.approx(1) == compare.W
+    assert pytest.approx(1) == compare.mixture.W
     assert compare.evidence == pytest.approx(1)
 
 
@@ -188,7 +189,10 @@ def simulate(
 def cumulative(sums: dict[tuple[str, Arm], list[int]]) -> Counters:
     """As a source gives them."""
     names = {name for name, _ in sums}
-    return {name: {arm: (Series(f"{name}{arm}", "0", *sums[name, arm]),) for arm in Arm} for name in names}
+    return {
+        name: {arm: (Series(f"{name}{arm}", "0", sums[name, arm][0], sums[name, arm][1]),) for arm in Arm}
+        for name in names
+    }
 
 
 @pytest.mark.slow
