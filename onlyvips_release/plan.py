@@ -60,30 +60,70 @@ class ErrorLimits:
 
 @dataclass(frozen=True, slots=True)
 class SloLimits:
-    """Absolute guards. `errors`: share of users' first attempts that may fail, None = off."""
+    """Absolute guards. `errors`: share of users' first attempts that may fail; `share`: that may be `slower_than`;
+    None = off."""
 
     errors: float | None = 0.05
+    slower_than: timedelta | None = timedelta(milliseconds=500)
+    share: float = 0.01
 
     def __post_init__(self) -> None:
         if self.errors is not None and not 0 < self.errors < 1:
             refuse("judge.slo.errors", f"{self.errors} is not a share between 0 and 1")
+        if not 0 < self.share < 1:
+            refuse("judge.slo.share", f"{self.share} is not a share between 0 and 1")
+        if self.slower_than is not None and not timedelta(milliseconds=1) <= self.slower_than <= MINUTE:
+            refuse("judge.slo.slower_than", "give 1ms to 1m, or off")
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeLimits:
+    """CPU or memory. `more`: tolerated share above stable; `most`: absolute, in cores or bytes, None = none."""
+
+    more: float
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.more <= 10:
+            refuse("more", f"{self.more} is not a share above 0, at most 10")
+        if self.most is not None and self.most <= 0:
+            refuse("most", "must be more than nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class JudgePlan:
     """Limits of the judge. `alpha`: chance to roll back a canary within tolerance; `beta`: chance to promote one
-    beyond the never-accept line; both for any number of looks. `tick`: time between two samples."""
+    beyond the never-accept line; both for any number of looks. `tick`: time between two samples.
+
+    `slower`: tolerated latency (0.1 = 10 % slower), None = 10 % where history tells how much it wanders, else 25 %,
+    0 = off. `volume`: least share of stable's business calls per request; `traffic_share`: least share of the weight;
+    None = off. Gauges are read in blocks of `block` after `warm_up`.
+    """
 
     alpha: float = 0.01
     beta: float = 0.05
     tick: timedelta = 2 * SECOND
     errors: ErrorLimits = ErrorLimits()
     slo: SloLimits = SloLimits()
+    slower: float | None = None
+    volume: float | None = 0.9
+    traffic_share: float | None = 0.8
+    cpu: GaugeLimits | None = GaugeLimits(0.2)
+    memory: GaugeLimits | None = GaugeLimits(0.1)
+    block: timedelta = MINUTE
+    warm_up: timedelta = 3 * MINUTE
 
     def __post_init__(self) -> None:
         for key, value in (("alpha", self.alpha), ("beta", self.beta)):
             if not 0 < value < 0.5:
                 refuse(f"judge.{key}", f"{value} is not between 0 and 0.5")
+        for key, share in (("volume", self.volume), ("traffic_share", self.traffic_share)):
+            if share is not None and not 0 < share <= 1:
+                refuse(f"judge.{key}", f"{share} is not a share above 0, at most 1 (or off)")
+        if self.slower is not None and not 0 <= self.slower <= 10:
+            refuse("judge.slower", f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)")
+        if not SECOND <= self.block <= 60 * MINUTE:
+            refuse("judge.block", "give 1s to 1h")
         if not timedelta(milliseconds=200) <= self.tick <= 5 * MINUTE:
             refuse("judge.tick", "give 200ms to 5m")
 

@@ -18,6 +18,7 @@ from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
 from onlyvips_release.guardian import NoGuardian
+from onlyvips_release.history import HistoryFolder, lessons
 from onlyvips_release.journal import FileJournal
 from onlyvips_release.lease import REPAIR, FileLease, held, holder
 from onlyvips_release.lifecycle import FINAL, Release, replay
@@ -68,6 +69,7 @@ class Platform:
         self.state = self.place.state / plan.platform
         self.clock = clock or SystemClock()
         self.lease = FileLease(self.state / "live", self.clock)
+        self.history = HistoryFolder(self.state / "history")
         self.workloads: dict[str, install.KeptWorkload] = {s.name: self._workload(s) for s in plan.services}
 
     @classmethod
@@ -277,6 +279,9 @@ class Platform:
         finally:
             found = summary.summary(release, started.isoformat(), ports.clock.now().isoformat())
             summary.write(self.place.reports, found)
+        if release.finished and release.phase in FINAL:
+            journal = FileJournal(self._journal(release.id)).read()
+            self.history.keep(lessons(journal, ports.clock.now().isoformat()))
         return release
 
     def _after_loss(self, release: Release, ports: Ports) -> None:
@@ -316,7 +321,8 @@ class Platform:
             "commit": env.get("GITHUB_SHA") or env.get("CI_COMMIT_SHA") or "",
         }
         who = {key: str(value) for key, value in {**holder(), **ci}.items()}
-        return events.Started(name, plan.target, plan, self.sha256, who, revisions)
+        known, notes = self.history.read(plan, self.clock.now())
+        return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes)
 
     def _smoke(self, release: str, token: str) -> SuiteRun:
         return self._suite("smoke", Arm.STABLE, release, token)

@@ -8,7 +8,6 @@ Sources: Turner, Ly, Grünwald 2106.02693 and Turner, Grünwald 2203.09785 (proj
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ class Guess:
 class Compare:
     """One metric of one service. Constant memory; `fold` once per tick. `planned`: ticks of the whole release."""
 
-    __slots__ = ("B", "_cn", "_cx", "_pn", "_pool", "_px", "dispersion", "judged", "lines", "mixture", "q")
+    __slots__ = ("B", "_cn", "_cx", "_pn", "_pool", "_px", "_waits", "dispersion", "judged", "lines", "mixture", "q")
 
     def __init__(self, lines: Lines, dt: float, planned: int, history: History | None = None) -> None:
         self.lines, self.q = lines, 2 ** (-dt / HALF_LIFE)
@@ -64,8 +63,8 @@ class Compare:
         self._pn = max(history.requests, 1.0) if history else 50.0
         self._px = max(history.rate * self._pn, 0.5) if history else 0.5
         self._cx, self._cn = 20 * self._px / self._pn, 20.0
-        waits = max(1, round(POOL_SECONDS / dt)) if lines.rho > 0 else 1
-        self._pool: deque[tuple[float, float, float, float, Guess]] = deque(maxlen=waits)
+        self._waits = max(1, round(POOL_SECONDS / dt)) if lines.rho > 0 else 1
+        self._pool: list[tuple[float, float, float, float, Guess]] = []
 
     @property
     def evidence(self) -> float:
@@ -85,7 +84,7 @@ class Compare:
     def fold(self, xc: float, nc: float, xb: float, nb: float) -> None:
         """One tick: bad events and requests of canary and stable. Nonsense counts as no request."""
         (xc, nc), (xb, nb) = bounded(xc, nc), bounded(xb, nb)
-        self._pool.append((xc, nc, xb, nb, self.guess))
+        self._wait((xc, nc, xb, nb, self.guess))
         if not self._judge_pool():
             self.mixture.idle()
         self.dispersion.fold((xc, nc, xb, nb))
@@ -96,13 +95,16 @@ class Compare:
     def idle(self, ticks: int) -> None:
         """`ticks` ticks without any request, at once: the same as folding each."""
         self.mixture.idle(ticks)
-        guess = self.guess
-        self._pool.extend((0, 0, 0, 0, guess) for _ in range(min(ticks, self._pool.maxlen or 0)))
+        for _ in range(min(ticks, self._waits)):
+            self._wait((0, 0, 0, 0, self.guess))
         self.dispersion.idle(ticks)
 
     def new_weight(self) -> None:
         """Counts that wait for the other arm are dropped: they belong to the weight before."""
         self._pool.clear()
+
+    def _wait(self, tick: tuple[float, float, float, float, Guess]) -> None:
+        self._pool = [*self._pool[1 - self._waits :], tick] if self._waits > 1 else [tick]
 
     def _judge_pool(self) -> bool:
         """Both arms have been heard: every alternative pays. The guess is the one before the first waiting tick."""

@@ -6,7 +6,6 @@ Residuals of the canary's share of bad events, given the total, at three scales 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -48,7 +47,7 @@ class Scale:
     block: list[float] = field(default_factory=lambda: [0.0] * 4)
     ticks: int = 0
     earlier: list[float] = field(default_factory=lambda: [0.0] * 4)
-    queue: deque[float | None] = field(default_factory=deque)
+    queue: list[float | None] = field(default_factory=list)
     Z: float = 0.0
     K: int = 0
 
@@ -73,12 +72,12 @@ class Scale:
     def drain(self) -> None:
         """Count the residuals that still wait."""
         while self.queue:
-            self._count(self.queue.popleft())
+            self._count(self.queue.pop(0))
 
     def _close(self) -> None:
         self.queue.append(residual(self.block, self.earlier, self.cap))
         if len(self.queue) > self.lag:
-            self._count(self.queue.popleft())
+            self._count(self.queue.pop(0))
         self.earlier = [old * self.decay + new for old, new in zip(self.earlier, self.block, strict=True)]
         self.block = [0.0] * 4
 
