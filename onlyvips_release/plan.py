@@ -90,6 +90,9 @@ class GaugeLimits:
             refuse("most", "must be more than nothing")
 
 
+CPU, MEMORY = GaugeLimits(0.2), GaugeLimits(0.1)
+
+
 @dataclass(frozen=True, slots=True)
 class JudgePlan:
     """Limits of the judge. `alpha`: chance to roll back a canary within tolerance; `beta`: chance to promote one
@@ -108,8 +111,8 @@ class JudgePlan:
     slower: float | None = None
     volume: float | None = 0.9
     traffic_share: float | None = 0.8
-    cpu: GaugeLimits | None = GaugeLimits(0.2)
-    memory: GaugeLimits | None = GaugeLimits(0.1)
+    cpu: GaugeLimits | None = CPU
+    memory: GaugeLimits | None = MEMORY
     block: timedelta = MINUTE
     warm_up: timedelta = 3 * MINUTE
 
@@ -209,6 +212,7 @@ class Process:
 class Service:
     """One service of the platform. `process` is None for a service that someone else runs (`external`).
 
+    `traffic`: users' requests per second that are expected, for the forecast.
     `stable` None = whatever runs. `host` is the Host header pattern of the router ("" = all that is left over).
     """
 
@@ -222,6 +226,7 @@ class Service:
     health: Health | None = None
     identity: Identity | None = None
     process: Process | None = None
+    traffic: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower() or len(self.name) > 40:
@@ -232,6 +237,8 @@ class Service:
             self._check_process(self.process)
         if self.stable is not None:
             self._check_difference(self.stable)
+        if self.traffic is not None and not 0 < self.traffic < 1e6:
+            refuse("traffic", f"{self.traffic} is not a number of requests per second above 0")
         if self.per_try_timeout >= self.timeout:
             refuse("per_try_timeout", "must be shorter than timeout, or a retry never gets its turn")
 

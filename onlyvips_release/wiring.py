@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from onlyvips_release import events, install
+from onlyvips_release import events, install, outlook
 from onlyvips_release.algebra import described
 from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
@@ -157,6 +157,14 @@ class Platform:
                 return install.wait(self._suite(name, arm, "check", token), self.clock)
             finally:
                 router.reset()
+
+    def forecast(self) -> list[str]:
+        """What the bake can find out with the traffic there is, and which history that is from."""
+        kept = [(s, self.workloads[s.name].stable()) for s in self.plan.services]
+        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in kept)
+        plan = replace(self.plan, services=tuple(filled))
+        known, notes = self.history.read(plan, self.clock.now())
+        return [*outlook.describe(plan, known), *(f"  {note}" for note in notes)]
 
     def ask(self, what: str) -> None:
         """Leave a wish for the running release; Refused when none runs."""

@@ -29,7 +29,8 @@ Reading = tuple[float, float]
 class ServiceHistory:
     """What is known of one service beforehand. phi0: None = not measured.
 
-    `revision`: what stable was when it was recorded; `tick`: seconds; `latency`: stable's (bucket, count) pairs.
+    `revision`: what stable was when it was recorded; `tick`: seconds; `rps`: users' requests per second on both arms;
+    `latency`: stable's (bucket, count) pairs.
     `cpu`, `memory`: ln(canary / stable) by block; `*_own`: ln levels of stable alone; `memory_noise`: standard
     deviation and lag-1 autocorrelation of ln(canary / stable) by scrape.
     """
@@ -39,6 +40,7 @@ class ServiceHistory:
     revision: str
     tick: float
     seconds: float
+    rps: float
     rate: float
     requests: float
     phi0: Three | None = None
@@ -92,6 +94,7 @@ def learn(
         revision=revision,
         tick=dt,
         seconds=len(records) * dt,
+        rps=sum(nc + nb for _, nc, _, nb in counts) / (len(records) * dt),
         rate=rate,
         requests=requests,
         phi0=dispersion.phi0(counts, dt) if equal else None,
