@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from onlyvips_release.clients.attempt_log import BUSINESS, LINE
 from onlyvips_release.errors import Unavailable
@@ -55,14 +54,20 @@ class Tally:
 
 
 class Attempts:
-    """The tail of one log. It begins at the end: what was there before is nobody's."""
+    """The tail of one log. It begins at the end: what was there before is nobody's.
+
+    The file is kept open, so that a turned one is read to its end, and its inode is not given to the next.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tallies: dict[bytes, Tally] = {}
-        self.inode: int | None = None
-        self.offset = 0
+        self.file = -1
         self.torn = b""
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
 
     def read(self, endpoints: Iterable[str]) -> None:
         """Count the new lines of these endpoints (`<cluster> <host>:<port>`), forget all others.
@@ -72,8 +77,14 @@ class Attempts:
         keys = [name.encode() for name in endpoints]
         self.tallies = {key: self.tallies.get(key) or Tally() for key in keys}
         try:
-            with self.path.open("rb", buffering=0) as file:
-                self._follow(file)
+            if self.file < 0:
+                self._begin_at_the_end()
+            self._take()
+            if self._turned():
+                self._take()
+                os.close(self.file)
+                self.file = os.open(self.path, os.O_RDONLY)
+                self._take()
         except OSError as error:
             raise Unavailable(f"the router's log of attempts cannot be read ({error.strerror})") from error
 
@@ -84,33 +95,24 @@ class Attempts:
             tally = self.tallies[endpoint.encode()] = Tally()  # the router began again at zero, and so does this
         return tally if tally.complete(counted) else None
 
-    def _follow(self, file: BinaryIO) -> None:
-        found = os.fstat(file.fileno())
-        if self.inode is None:
-            self.offset, self.torn = found.st_size, UNKNOWN
-        elif self.inode != found.st_ino:
-            self._finish_older()
-            self.offset = 0
-        elif found.st_size < self.offset:
-            self.offset, self.torn = 0, UNKNOWN
-        self.inode = found.st_ino
-        self._take(file)
+    def _begin_at_the_end(self) -> None:
+        """What is left of a line there belongs to nobody; the byte before tells whether there is such a rest."""
+        self.file = os.open(self.path, os.O_RDONLY)
+        if os.lseek(self.file, 0, os.SEEK_END):
+            os.lseek(self.file, -1, os.SEEK_END)
+            self.torn = UNKNOWN
 
-    def _finish_older(self) -> None:
-        """The rest of the file that was read so far, if it is still there under its second name."""
+    def _turned(self) -> bool:
+        """Whether the name belongs to another file by now. Without any, the writer goes on in the one that we hold."""
         try:
-            with Path(f"{self.path}.1").open("rb", buffering=0) as older:
-                if os.fstat(older.fileno()).st_ino == self.inode:
-                    return self._take(older)
+            return not os.path.samestat(os.stat(self.path), os.fstat(self.file))
         except FileNotFoundError:
-            pass
-        self.torn = UNKNOWN
-        return None
+            return False
 
-    def _take(self, file: BinaryIO) -> None:
-        file.seek(self.offset)
-        while block := file.read(BLOCK):
-            self.offset += len(block)
+    def _take(self) -> None:
+        if os.fstat(self.file).st_size < os.lseek(self.file, 0, os.SEEK_CUR):
+            os.lseek(self.file, 0, os.SEEK_SET)  # emptied by somebody
+        while block := os.read(self.file, BLOCK):
             data = self.torn + block
             end = data.rfind(b"\n") + 1
             self.torn = data[end:] if len(data) - end <= LONGEST_LINE else UNKNOWN
