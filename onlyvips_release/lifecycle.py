@@ -249,8 +249,9 @@ class Release:
         self._restart_judge(self.plan.bake, event.history)
 
     def _restart_judge(self, bake: timedelta, known: Mapping[str, ServiceHistory]) -> None:
-        names, sticky = [service.name for service in self.plan.routed], bool(self.plan.sticky)
-        self.judge = ReleaseJudge(self.plan.judge, names, bake, (), sticky, known)
+        names = [service.name for service in self.plan.routed]
+        business = [service.name for service in self.plan.routed if service.business_calls]
+        self.judge = ReleaseJudge(self.plan.judge, names, bake, business, bool(self.plan.sticky), known)
         self.baseline, self.first_tick, self.troubled_ticks = False, None, 0
 
     def _suite(self, result: SuiteResult) -> None:

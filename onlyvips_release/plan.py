@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NoReturn
 
 from onlyvips_release.errors import PlanError, Problem
@@ -208,12 +210,22 @@ class Process:
     cwd: str = ""
 
 
+BUSINESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"backend-api": ("POST /api/tasks/complete", "POST /api/content/{id}/view")}
+)
+"""What OnlyVips' own services are there for (platform.md sections 5 and 7), by service; a plan overrides it."""
+
+CALL = re.compile(r"[A-Z]{1,10} (?:/(?:\*|\{\w*\}|[\w.~%!$&'()+,;=:@-]*))+", re.ASCII)
+"""`METHOD /path`; a whole segment may be `*` or `{name}`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service of the platform. `process` is None for a service that someone else runs (`external`).
 
-    `traffic`: users' requests per second that are expected, for the forecast.
     `stable` None = whatever runs. `host` is the Host header pattern of the router ("" = all that is left over).
+    `business`: calls whose good answers (2xx) are counted as business, None = `BUSINESS` of its name.
+    `traffic`: users' requests per second that are expected, for the forecast.
     """
 
     name: str
@@ -227,6 +239,7 @@ class Service:
     identity: Identity | None = None
     process: Process | None = None
     traffic: float | None = None
+    business: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower() or len(self.name) > 40:
@@ -241,6 +254,16 @@ class Service:
             refuse("traffic", f"{self.traffic} is not a number of requests per second above 0")
         if self.per_try_timeout >= self.timeout:
             refuse("per_try_timeout", "must be shorter than timeout, or a retry never gets its turn")
+        if self.business and not self.routed:
+            refuse("business", "a service without traffic has no business calls: leave it out")
+        for call in self.business or ():
+            if not CALL.fullmatch(call):
+                refuse("business", f"{call!r} is not METHOD /path")
+
+    @property
+    def business_calls(self) -> tuple[str, ...]:
+        """`METHOD /path` of each kind of call that counts as business."""
+        return BUSINESS.get(self.name, ()) if self.business is None else self.business
 
     def _check_external(self) -> None:
         if not self.routed:

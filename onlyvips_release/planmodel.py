@@ -210,6 +210,9 @@ Host = Annotated[
 Header = Annotated[str, matching(TOKEN, "give the name of a header")]
 Sticky = Annotated[str, matching(rf"(?:header|cookie):{TOKEN}|client", "give header:NAME, cookie:NAME or client")]
 UrlPath = Annotated[str, matching(r"/[!-~]*", "give a path that begins with /")]
+Call = Annotated[
+    str, matching(plan.CALL.pattern, "give METHOD /path without query; a whole segment may be * or {name}")
+]
 Upstream = Annotated[str, AfterValidator(upstream)]
 Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
 Span = Annotated[Duration, AfterValidator(longer_than_nothing)]
@@ -333,6 +336,7 @@ class ServicePart(Part):
     health: Opt[Annotated[plan.Health, Via(HealthPart)]] = None
     identity: Opt[IdentityPart] = None
     process: Opt[Annotated[plan.Process, Via(ProcessPart)]] = None
+    business: Opt[tuple[Call, ...]] = None
     external: Opt[Flag] = None
     routed: Opt[Flag] = None
     traffic: Opt[Number] = None

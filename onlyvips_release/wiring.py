@@ -227,10 +227,11 @@ class Platform:
         """Everything the runner needs for one release; its pin token is kept in the release's folder (0600)."""
         token = self._token(release)
         workloads = {service.name: self._workload(service) for service in plan.services}
+        processes = [workload for workload in workloads.values() if isinstance(workload, ProcessWorkload)]
         return Ports(
             router=self.router(release, token),
             workloads=workloads,
-            source=EnvoySource(self.state, plan),
+            source=EnvoySource(self.state, plan, lambda: [i for workload in processes for i in workload.inspect()]),
             prober=self.prober(token),
             checks=self.checks(release, token),
             journal=FileJournal(self._journal(release), self.clock, self.lease.fence),

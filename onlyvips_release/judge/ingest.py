@@ -94,7 +94,11 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Last values of one instance. `asked`: its requests when `business` was seen last."""
+    """Last values of one instance.
+
+    `asked`: what the business calls are a share of: answers with a latency, where that is told, since both are then read
+    from the same record; else all requests; as of when `business` was seen last.
+    """
 
     start: str
     good: int
@@ -107,10 +111,10 @@ class Known:
     @classmethod
     def of(cls, one: Series) -> Known:
         """A baseline."""
-        business = one.business if sound(one.business) else None
-        total = int(one.good) + int(one.bad)
+        business, latency = (one.business if sound(one.business) else None), buckets(one.latency)
+        asked = int(one.good) + int(one.bad) if latency is None else sum(latency.values())
         cpu = one.cpu if sound(one.cpu) else None
-        return cls(one.start, int(one.good), int(one.bad), buckets(one.latency), business, total, cpu)
+        return cls(one.start, int(one.good), int(one.bad), latency, business, asked, cpu)
 
     def add(self, one: Series, side: Side) -> Known:
         """Book the increments since then; the new last values."""
