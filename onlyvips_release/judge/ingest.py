@@ -96,8 +96,8 @@ class Ingest:
 class Known:
     """Last values of one instance.
 
-    `asked`: what the business calls are a share of: answers with a latency, where that is told, since both are then read
-    from the same record; else all requests; as of when `business` was seen last.
+    `asked`: what the business calls are a share of, as of when `business` was seen last: answers with a latency where
+    that is told (both are then read from the same record), else all requests.
     """
 
     start: str
