@@ -1,4 +1,4 @@
-"""CPU and memory of a controller in a bake over four services, a minute at 600 requests/s; suites apart."""
+"""CPU and memory of a controller in a bake over four services, averaged over a minute; suites and users apart."""
 
 from __future__ import annotations
 

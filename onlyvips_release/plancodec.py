@@ -11,10 +11,13 @@ from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 hints = cache(get_type_hints)
+PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
 def encode(value: Any) -> Any:
     """Dataclasses become objects, timedeltas seconds, enums their values, tuples lists."""
+    if type(value) in PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:

@@ -11,6 +11,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import JournalError
 from onlyvips_release.journal import FileJournal
 from onlyvips_release.lifecycle import replay
+from onlyvips_release.model import Arm, Series
 from onlyvips_release.simulation import World
 from tests.plans import make_plan
 from tests.test_runner import carry_out
@@ -64,3 +65,12 @@ def test_writing_where_it_cannot_be_written_is_a_journal_error(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="cannot write"):
         FileJournal(tmp_path / "file" / "journal.jsonl", SystemClock(), 1).append(events.Noted("x"))
+
+
+def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
+    full = Series("127.0.0.1:1", "7@1.5", 10, 2, ((1, 5), (159, 7)), 3, 1.25, 4096)
+    blind = Series("127.0.0.1:2", "7@1.5", 10, 2)
+    sampled = events.Sampled(1, {"api": {Arm.STABLE: (full,), Arm.CANARY: (blind,)}})
+    path = tmp_path / "journal.jsonl"
+    FileJournal(path, SystemClock(), 1).append(sampled)
+    assert list(FileJournal(path).read()) == [sampled]
