@@ -1,0 +1,479 @@
+"""One seed of one case: a world is drawn, the judge folds it, and what came of it is a handful of numbers.
+
+`lnE` (and the like): the most that ln of an evidence ever reached. `ticks`: from the onset to the decision, None =
+never, 0 = it came before the onset. `failed`, `requests`: of the canary, from the onset up to that tick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import correlation, stdev
+
+import numpy as np
+from numpy.random import RandomState
+
+from benchmarks.judge import peers
+from benchmarks.judge.worlds import SCRAPE, WEIGHT, Array, Errors, Gauge, Latency, Span, traffic, volume
+from onlyvips_release.judge.compare import Compare, Lines, likelihood_ratio
+from onlyvips_release.judge.dispersion import History, phi0, start
+from onlyvips_release.judge.gauge import Gauge as Level
+from onlyvips_release.judge.gauge import Leak, spread
+from onlyvips_release.judge.ingest import Ingest
+from onlyvips_release.judge.interval import Interval
+from onlyvips_release.judge.latency import Latency as Edges
+from onlyvips_release.judge.latency import choose
+from onlyvips_release.judge.volume import Volume
+from onlyvips_release.model import Series
+
+Outcome = dict[str, float | None]
+Run = Callable[[RandomState], Outcome]
+DEFAULT = Lines(1.2, 0.001, 1.5, 0.005)
+TOLERATED = Lines(1.2, 0.001)
+"""The same without E': it costs time."""
+
+ALONE, ONE_OF_16 = 20.0, 320.0
+BLOCK = 60.0
+Evidence = Iterable[float]
+"""E after each tick."""
+
+
+def ticks_of(*columns: Array) -> Iterable[tuple[int, ...]]:
+    """Arrays as ticks of Python numbers."""
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def known(world: Errors, rs: RandomState) -> History:
+    """Half an hour before: the 10 % arm plays the single pod, the 90 % arm gives the rate."""
+    before, dt = world.healthy(), world.span.dt
+    drawn = before.draw(rs)
+    rate, requests = start(list(ticks_of(drawn[2], drawn[3])), dt)
+    return History(rate, requests, phi0(ticks_of(*drawn), dt))
+
+
+def highest(evidence: Evidence) -> float:
+    """ln, as it is stored."""
+    return round(math.log(max(evidence)), 3)
+
+
+def passing(evidence: Evidence, threshold: float) -> int | None:
+    """The first tick (from 0) at which it is enough."""
+    return next((i for i, value in enumerate(evidence) if value >= threshold), None)
+
+
+def found(after: int | None, onset: int, bad: Array, requests: Array) -> Outcome:
+    """Of a decision at the end of tick number `after` (from 0)."""
+    if after is None:
+        return {"ticks": None, "failed": None, "requests": None}
+    if after < onset:
+        return {"ticks": 0, "failed": 0, "requests": 0}
+    until = slice(onset, after + 1)
+    return {"ticks": after + 1 - onset, "failed": int(bad[until].sum()), "requests": int(requests[until].sum())}
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def fold(compare: Compare, drawn: Sequence[Array], *, promote: bool = False) -> Evidence:
+    """E (or E') of one comparison."""
+    for tick in ticks_of(*drawn):
+        compare.fold(*tick)
+        yield compare.promote_evidence if promote else compare.evidence
+
+
+def errors_worst(
+    world: Errors, lines: Lines = TOLERATED, *, history: bool = True, promote: bool = False, rivals: bool = False
+) -> Run:
+    """How far E (or E') ever came."""
+
+    def run(rs: RandomState) -> Outcome:
+        span = world.span
+        compare = Compare(lines, span.dt, span.ticks, known(world, rs) if history else None)
+        drawn = world.draw(rs)
+        top = highest(fold(compare, drawn, promote=promote))
+        return {"lnE": top} | (peers.on_errors(*drawn, span.dt) if rivals else {})
+
+    return run
+
+
+def errors_found(world: Errors, *, promote: bool = False, oracle: bool = False) -> Run:
+    """When E (one of 16) or E' was enough."""
+
+    def run(rs: RandomState) -> Outcome:
+        span, lines = world.span, DEFAULT if promote else TOLERATED
+        compare = Compare(lines, span.dt, span.ticks, known(world, rs))
+        drawn = world.draw(rs)
+        after = passing(fold(compare, drawn, promote=promote), ALONE if promote else ONE_OF_16)
+        outcome = found(after, round(span.onset / span.dt), drawn[0], drawn[1])
+        if oracle:
+            outcome["oracle"] = sprt(world, drawn[0], drawn[1])
+        return outcome if promote else outcome | peers.on_errors(*drawn, span.dt)
+
+    return run
+
+
+def sprt(world: Errors, xc: Array, nc: Array) -> float | None:
+    """Canary requests of the test that knows the fault and its onset."""
+    am, pc = DEFAULT.rho * world.base + DEFAULT.delta, world.bad or 0.0
+    llr = np.cumsum(xc * math.log(pc / am) + (nc - xc) * math.log((1 - pc) / (1 - am)))
+    where = np.flatnonzero(llr >= math.log(ONE_OF_16))
+    return int(nc[: where[0] + 1].sum()) if len(where) else None
+
+
+def telemetry(world: Errors, lost: float = 0.5, reset: float = 0.01) -> Run:
+    """Cumulative counters through `Ingest`: scrapes of an arm are lost, the canary's counters fall to 0."""
+
+    def run(rs: RandomState) -> Outcome:
+        span, ingest = world.span, Ingest()
+        compare = Compare(TOLERATED, span.dt, span.ticks, known(world, rs))
+        drawn = world.draw(rs)
+        gone, fallen = rs.random_sample((span.ticks, 2)) < lost, rs.random_sample(span.ticks) < reset
+        totals = [[0, 0], [0, 0]]  # good and bad, per arm
+
+        def take(arm: int) -> tuple[float, float]:
+            return ingest.take("api", "cs"[arm], [Series("one", "", *totals[arm])])
+
+        def evidence() -> Evidence:
+            take(0), take(1)
+            for i, (xc, nc, xb, nb) in enumerate(ticks_of(*drawn)):
+                totals[0] = [0, 0] if fallen[i] else [totals[0][0] + nc - xc, totals[0][1] + xc]
+                totals[1] = [totals[1][0] + nb - xb, totals[1][1] + xb]
+                compare.fold(*((0, 0) if gone[i][0] else take(0)), *((0, 0) if gone[i][1] else take(1)))
+                yield compare.evidence
+
+        seen = list(evidence())
+        return {"lnE": highest(seen)} | found(passing(seen, ONE_OF_16), 0, drawn[0], drawn[1])
+
+    return run
+
+
+def exact(rs: RandomState) -> Outcome:
+    """One random design: what the uncapped factor of a tick is expected to be on the null, minus 1, at the most."""
+    nc, nb = int(rs.randint(1, 41)), int(rs.randint(1, 121))
+    b1, rho, delta = math.exp(rs.uniform(math.log(1e-5), math.log(0.95))), rs.uniform(1, 2), rs.uniform(0, 0.02)
+    line = min(rho * b1 + delta, 1 - 1e-6)
+    outcome: Outcome = {}
+    for name, a1 in (("tolerated", rs.uniform(line, 1)), ("beyond", rs.uniform(0, line) or line / 2)):
+        base = likelihood_ratio((0, nc, 0, nb), a1, b1, rho, delta)
+        canary = np.array([likelihood_ratio((x, nc, 0, nb), a1, b1, rho, delta) - base for x in range(nc + 1)])
+        stable = np.array([likelihood_ratio((0, nc, x, nb), a1, b1, rho, delta) for x in range(nb + 1)])
+        worst = 0.0
+        for b in np.geomspace(1e-6, 0.99, 13).tolist():
+            edge = min(rho * b + delta, 1.0)
+            for a in (edge, edge * 0.7 if name == "tolerated" else (edge + 1) / 2):
+                worst = max(worst, mean_of(canary, nc, a) * mean_of(stable, nb, b))
+        outcome[name] = round(worst - 1, 9)
+    return outcome
+
+
+def mean_of(logs: Array, n: int, p: float) -> float:
+    """E exp(logs[X]) for X ~ Binomial(n, p)."""
+    chances = np.array([math.comb(n, x) * p**x * (1 - p) ** (n - x) for x in range(n + 1)])
+    return float((chances * np.exp(logs)).sum())
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+def watched(world: Latency, rs: RandomState) -> tuple[Edges, list[int]]:
+    """From half an hour before: the edges (by the last 300 s), their shares and dispersion."""
+    span, before = world.span, world.healthy()
+    nc, nb = traffic(rs, world.rps, span)
+    oc, ob = before.exceedances(rs, nc, nb)
+    last = -round(300 / span.dt)
+    total = int((nc + nb)[last:].sum())
+    shares = ((oc + ob)[last:].sum(axis=0) / max(total, 1)).tolist()
+    edges = choose(list(zip(world.edges, shares, strict=True)), 0.1)
+    places = [world.edges.index(edge.ms) for edge in edges]
+    phis = [phi0(ticks_of(oc[:, k], nc, ob[:, k], nb), span.dt) for k in places]
+    return Edges(edges, span.dt, span.ticks, total, phis), places
+
+
+def fold_edges(edges: Edges, oc: Array, nc: Array, ob: Array, nb: Array) -> Evidence:
+    """E, the mean over edges; `oc`, `ob`: only the watched ones."""
+    for over, n, slow, m in ticks_of(oc, nc, ob, nb):
+        edges.fold(over, n, slow, m)  # type: ignore[arg-type]
+        yield edges.evidence
+
+
+def latency(world: Latency, *, worst: bool = False) -> Run:
+    """How far E ever came, or when it was enough (one of 16)."""
+
+    def run(rs: RandomState) -> Outcome:
+        span = world.span
+        edges, places = watched(world, rs)
+        nc, nb = traffic(rs, world.rps, span)
+        oc, ob = world.exceedances(rs, nc, nb)
+        evidence = fold_edges(edges, oc[:, places], nc, ob[:, places], nb)
+        rivals = peers.on_latency((oc, ob), (nc, nb), span.dt, world.edges)
+        if worst:
+            return {"lnE": highest(evidence)} | rivals
+        return found(passing(evidence, ONE_OF_16), round(span.onset / span.dt), oc[:, 0], nc) | rivals
+
+    return run
+
+
+# --- volume and share ------------------------------------------------------------------------------------------------
+
+
+def fold_volume(metric: Volume, drawn: Sequence[Array]) -> Evidence:
+    """E of business events, or of the traffic share."""
+    for tick in ticks_of(*drawn):
+        metric.fold(*tick)
+        yield metric.evidence
+
+
+def volumes(rps: float, factor: float = 1.0, *, bursty: bool = False, worst: bool = False) -> Run:
+    """Business events that fall to `factor` of what they should be."""
+
+    def run(rs: RandomState) -> Outcome:
+        span = Span()
+        nc, nb = traffic(rs, rps, span)
+        yc, yb = volume(rs, nc, nb, span, bursty=bursty)
+        metric = Volume(0.9, span.dt, span.ticks, phi0(ticks_of(yc, np.maximum(nc, yc), yb, np.maximum(nb, yb)), span.dt))
+        nc, nb = traffic(rs, rps, span)
+        yc, yb = volume(rs, nc, nb, span, factor, bursty=bursty)
+        evidence = fold_volume(metric, (yc, nc, yb, nb))
+        rivals = peers.on_volume(yc, nc, yb, nb, span.dt)
+        return ({"lnE": highest(evidence)} if worst else found(passing(evidence, ONE_OF_16), 0, yc, nc)) | rivals
+
+    return run
+
+
+def exposures(span: Span) -> tuple[Array, Array]:
+    """The configured weight."""
+    return np.full(span.ticks, WEIGHT * 1e6), np.full(span.ticks, (1 - WEIGHT) * 1e6)
+
+
+def shares(rps: float, factor: float = 1.0, *, worst: bool = False) -> Run:
+    """The canary gets `factor` of the traffic it should."""
+
+    def run(rs: RandomState) -> Outcome:
+        span = Span()
+        nc, nb = traffic(rs, rps, span)
+        nc = rs.binomial(nc, factor)
+        ec, eb = exposures(span)
+        evidence = fold_volume(Volume(0.8, span.dt, span.ticks), (nc, ec, nb, eb))
+        return {"lnE": highest(evidence)} if worst else found(passing(evidence, ONE_OF_16), 0, nc, nc)
+
+    return run
+
+
+# --- gauges ----------------------------------------------------------------------------------------------------------
+
+
+def blocks(logs: Array) -> list[float]:
+    """Means over 60 s."""
+    return [float(v) for v in logs.reshape(-1, round(BLOCK / SCRAPE)).mean(axis=1)]
+
+
+def gauge(world: Gauge, margin: float, floor: float, rs: RandomState) -> Evidence:
+    """E after each block. One pod behind stable: its own earlier blocks are the history."""
+    canary, stable = world.healthy().draw(rs)
+    alone = world.pods == 1
+    width = spread(blocks(stable if alone else canary - stable), floor, pairs=not alone)
+    assert width is not None
+    level = Level(margin, width, round(world.seconds / BLOCK))
+    canary, stable = world.draw(rs)
+    for d in blocks(canary - stable):
+        level.fold(d)
+        yield level.evidence
+
+
+def leak(world: Gauge, rs: RandomState) -> Evidence:
+    """E after each scrape."""
+    canary, stable = world.healthy().draw(rs)
+    before = [float(v) for v in (stable if world.pods == 1 else canary - stable)]
+    sd = stdev(before) * (math.sqrt(2) if world.pods == 1 else 1)
+    test = Leak(sd, correlation(*zip(*pairwise(before), strict=True)))
+    canary, stable = world.draw(rs)
+    for i, y in enumerate((canary - stable).tolist()):
+        test.fold(y, i * SCRAPE / 60)
+        yield test.evidence
+
+
+def cpu(world: Gauge, *, worst: bool = False) -> Run:
+    """Margin 20 %, floor 3 %; times in blocks."""
+
+    def run(rs: RandomState) -> Outcome:
+        evidence = gauge(world, 0.2, 0.03, rs)
+        return {"lnE": highest(evidence)} if worst else {"ticks": passed(passing(evidence, ONE_OF_16))}
+
+    return run
+
+
+def leaking(world: Gauge, *, worst: bool = False) -> Run:
+    """Slope test; times in scrapes."""
+
+    def run(rs: RandomState) -> Outcome:
+        evidence = leak(world, rs)
+        return {"lnE": highest(evidence)} if worst else {"ticks": passed(passing(evidence, ONE_OF_16))}
+
+    return run
+
+
+def passed(after: int | None) -> int | None:
+    """As a number of ticks."""
+    return None if after is None else after + 1
+
+
+# --- the release -----------------------------------------------------------------------------------------------------
+
+SERVICES = 4
+PARTS = {
+    "errors": 0.30,
+    "latency": 0.20,
+    "slo_errors": 0.15,
+    "slo_latency": 0.10,
+    "volume": 0.10,
+    "share": 0.05,
+    "cpu": 0.05,
+    "memory": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of the release."""
+
+    errors: Errors
+    latency: Latency
+
+    def draw(self, rs: RandomState) -> tuple[dict[str, Evidence], dict[str, Array]]:
+        """E of the eight metrics, tick by tick, and what peers look at."""
+        span, dt = self.errors.span, self.errors.span.dt
+        history = known(self.errors, rs)
+        edges, places = watched(self.latency, rs)
+        xc, nc, xb, nb = self.errors.draw(rs)
+        oc, ob = self.latency.exceedances(rs, nc, nb)
+        yc, yb = volume(rs, nc, nb, span)
+        ec, eb = exposures(span)
+        slow = self.latency.edges.index(500.0)
+        guard = Compare(Lines(0.0, 0.01), dt, span.ticks, history)
+        slo = Compare(Lines(0.0, 0.01), dt, span.ticks, History(0.0, 0.0, (1.0, 1.0, 1.0)))
+        evidence: dict[str, Evidence] = {
+            "errors": fold(Compare(TOLERATED, dt, span.ticks, history), (xc, nc, xb, nb)),
+            "latency": fold_edges(edges, oc[:, places], nc, ob[:, places], nb),
+            "slo_errors": fold(guard, (xc, nc, xb, nb)),
+            "slo_latency": fold(slo, (oc[:, slow], nc, ob[:, slow], nb)),
+            "volume": fold_volume(Volume(0.9, dt, span.ticks, (1.2, 1.2, 1.2)), (yc, nc, yb, nb)),
+            "share": fold_volume(Volume(0.8, dt, span.ticks, (1.5, 1.5, 1.5)), (nc, ec, nb, eb)),
+            "cpu": held(gauge(Gauge(0.1, 60), 0.2, 0.03, rs), span),
+            "memory": held(gauge(Gauge(0.03, 60), 0.1, 0.01, rs), span),
+        }
+        return evidence, {"xc": xc, "nc": nc, "xb": xb, "nb": nb, "oc": oc, "ob": ob, "yc": yc, "yb": yb}
+
+
+def held(blocks_: Evidence, span: Span) -> Evidence:
+    """A block counts when it is over."""
+    every, value = round(BLOCK / span.dt), 1.0
+    source = iter(blocks_)
+    for i in range(span.ticks):
+        if i % every == every - 1:
+            value = next(source)
+        yield value
+
+
+def release(errors: Errors, latency: Latency, threshold: float | None = None) -> Run:
+    """Four services, the first has the fault. R at its highest, or when it reached the threshold."""
+
+    def run(rs: RandomState) -> Outcome:
+        span, good = errors.span, Service(errors.healthy(), latency.healthy())
+        drawn = [one.draw(rs) for one in (Service(errors, latency), *[good] * (SERVICES - 1))]
+        R = (
+            sum(w * e for w, e in zip([w / SERVICES for w in PARTS.values()] * SERVICES, evidence, strict=True))
+            for evidence in zip(*(one for evidence, _ in drawn for one in evidence.values()), strict=True)
+        )
+        rivals = peers.on_release([counts for _, counts in drawn], span.dt)
+        if threshold is None:
+            return {"lnR": highest(R)} | rivals
+        counts = drawn[0][1]
+        return found(passing(R, threshold), round(span.onset / span.dt), counts["xc"], counts["nc"]) | rivals
+
+    return run
+
+
+# --- interval --------------------------------------------------------------------------------------------------------
+
+
+def interval(b: float, a: float, rps: float) -> Run:
+    """Whether it held the truth at every look (each 60 s), and its final width over an ordinary interval's."""
+
+    def run(rs: RandomState) -> Outcome:
+        world = Errors(rps, b, a)
+        drawn = world.draw(rs)
+        one, held_all = Interval(b, world.span.dt), True
+        every = round(60 / world.span.dt)
+        low = high = 0.0
+        for i, tick in enumerate(ticks_of(*drawn)):
+            one.fold(*tick)
+            if i % every == every - 1:
+                low, high = one.bounds
+                held_all = held_all and low <= a - b <= high
+        (x, n), (y, m) = [(int(drawn[k].sum()), int(drawn[k + 1].sum())) for k in (0, 2)]
+        p, q = x / n, y / m
+        ordinary = 2 * 1.96 * math.sqrt(p * (1 - p) / n + q * (1 - q) / m)
+        return {"covered": int(held_all), "width": round((high - low) / ordinary, 3) if ordinary else None}
+
+    return run
+
+
+# --- vectors of section 12 -------------------------------------------------------------------------------------------
+
+
+def replay(evidence: Evidence) -> Outcome:
+    """As a release of one metric, alpha 1 %: the point of a rollback (from 1), and the E it is told for."""
+    seen = list(evidence)
+    after = passing(seen, 100.0)
+    return {"ticks": passed(after), "E": round(seen[after] if after is not None else max(seen), 3)}
+
+
+def of_level(canary: Sequence[float], control: Sequence[float], *, both: bool = False) -> Run:
+    """As a gauge; its spread from the control's ln values."""
+
+    def run(rs: RandomState) -> Outcome:
+        width = spread([math.log(v) for v in control], 0.03)
+        assert width is not None
+        level = Level(0.2, width, len(canary), low=both)
+
+        def evidence() -> Evidence:
+            for c, b in zip(canary, control, strict=True):
+                level.fold(math.log(c / b))
+                yield level.evidence
+
+        return replay(evidence())
+
+    return run
+
+
+def of_counts(canary: Sequence[float], control: Sequence[float]) -> Run:
+    """As events that must not rise: the arms are swapped."""
+
+    def run(rs: RandomState) -> Outcome:
+        one = np.ones(len(canary))
+        drawn = (np.array(control), one, np.array(canary), one)
+        return replay(fold_volume(Volume(0.9, 5.0, len(canary)), drawn))
+
+    return run
+
+
+def of_errors(ticks: Sequence[tuple[int, int, int, int]]) -> Run:
+    """As bad events out of requests, with E'."""
+
+    def run(rs: RandomState) -> Outcome:
+        compare = Compare(DEFAULT, 5.0, len(ticks))
+        outcome = replay(fold(compare, [np.array(column) for column in zip(*ticks, strict=True)]))
+        return outcome | {"promote": round(compare.promote_evidence, 3)}
+
+    return run
+
+
+def of_kayenta(canary: Sequence[float], control: Sequence[float]) -> Run:
+    """What Kayenta's port says: index into `peers.WORDS`."""
+
+    def run(rs: RandomState) -> Outcome:
+        return {"word": peers.WORDS.index(peers.kayenta(canary, control))}
+
+    return run
