@@ -56,7 +56,7 @@ def per_tick() -> float:
 def kilobytes() -> float:
     """Of one comparison with four minutes of data."""
     tracemalloc.start()
-    kept = [Compare(LINES, 2, 900) for _ in range(100)]
+    kept = [Compare(LINES, 2, 900) for _ in range(20)]
     for compare in kept:
         for _ in range(200):
             compare.fold(1, 20, 2, 180)

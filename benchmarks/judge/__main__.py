@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cpu = dict.fromkeys(found, 0.0)
     tasks: list[Task] = []
     for row in rows:
-        runs = asked.runs or row.runs
+        runs = min(asked.runs or row.runs, row.runs)
         for number, case in enumerate(row.cases):
             kept = store / f"{row.id}.{number}.json"
             if asked.resume and kept.exists():

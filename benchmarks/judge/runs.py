@@ -153,17 +153,20 @@ def exact(rs: RandomState) -> Outcome:
     """One random design: what the uncapped factor of a tick is expected to be on the null, minus 1, at the most."""
     nc, nb = int(rs.randint(1, 41)), int(rs.randint(1, 121))
     b1, rho, delta = math.exp(rs.uniform(math.log(1e-5), math.log(0.95))), rs.uniform(1, 2), rs.uniform(0, 0.02)
-    line = min(rho * b1 + delta, 1 - 1e-6)
-    outcome: Outcome = {}
-    for name, a1 in (("tolerated", rs.uniform(line, 1)), ("beyond", rs.uniform(0, line) or line / 2)):
-        base = likelihood_ratio((0, nc, 0, nb), a1, b1, rho, delta)
-        canary = np.array([likelihood_ratio((x, nc, 0, nb), a1, b1, rho, delta) - base for x in range(nc + 1)])
-        stable = np.array([likelihood_ratio((0, nc, x, nb), a1, b1, rho, delta) for x in range(nb + 1)])
+    line = rho * b1 + delta
+    outcome: Outcome = {"tolerated": 0.0, "beyond": 0.0}
+    for name, a1 in (("tolerated", rs.uniform(line, 1)), ("beyond", min(line, 0.999) * rs.uniform(0.01, 0.97))):
+        if name == "tolerated" and line >= 1:
+            continue  # every alternative lies inside the null
+        canary = np.array([likelihood_ratio((x, nc, 0, nb), a1, b1, rho, delta) for x in range(nc + 1)])
+        stable = np.array([likelihood_ratio((0, nc, x, nb), a1, b1, rho, delta) for x in range(nb + 1)]) - canary[0]
         worst = 0.0
         for b in np.geomspace(1e-6, 0.99, 13).tolist():
-            edge = min(rho * b + delta, 1.0)
-            for a in (edge, edge * 0.7 if name == "tolerated" else (edge + 1) / 2):
-                worst = max(worst, mean_of(canary, nc, a) * mean_of(stable, nb, b))
+            edge = rho * b + delta
+            points = (min(edge, 1.0), min(edge, 1.0) * 0.7) if name == "tolerated" else (edge, (edge + 1) / 2)
+            for a in points:
+                if a <= 1:
+                    worst = max(worst, mean_of(canary, nc, a) * mean_of(stable, nb, b))
         outcome[name] = round(worst - 1, 9)
     return outcome
 
