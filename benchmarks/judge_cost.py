@@ -36,7 +36,7 @@ def main() -> int:
     return show("Judge (`python -m benchmarks.judge_cost`)", rows)
 
 
-def measured(_: object = None) -> dict[str, float | None]:
+def measured() -> dict[str, float]:
     """us and KB of one comparison, seconds of a look at 200 services, exponent of its growth from 25 services on."""
     small, large = (min(look(n) for _ in range(3)) for n in (25, 200))
     slope = math.log(large / small) / math.log(8)
@@ -71,7 +71,7 @@ def look(services: int) -> float:
     judge = ReleaseJudge(JudgePlan(), names, bake=timedelta(minutes=30))
 
     def counters(tick: int) -> dict[str, dict[Arm, tuple[Series, ...]]]:
-        arms = {
+        arms: dict[Arm, tuple[Series, ...]] = {
             Arm.CANARY: (Series("c", "0", 99 * tick, tick),),
             Arm.STABLE: (Series("s", "0", 891 * tick, 9 * tick),),
         }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.judge.worlds import BUCKETS, Array
+from benchmarks.judge.worlds import BUCKETS, Array, Outcome
 
 MINUTE = 60.0
 NEVER = 0
@@ -158,7 +158,7 @@ def mann_whitney_fails(canary: Array, control: Array) -> bool:
 # --- whole panels ----------------------------------------------------------------------------------------------------
 
 
-def on_errors(xc: Array, nc: Array, xb: Array, nb: Array, dt: float) -> dict[str, int]:
+def on_errors(xc: Array, nc: Array, xb: Array, nb: Array, dt: float) -> Outcome:
     """Every rule on bad events out of requests."""
     a, n, b, m = (per_minute(v, dt) for v in (xc, nc, xb, nb))
     return {
@@ -194,7 +194,7 @@ def p99(over: Array, n: Array, edges: Sequence[float] = BUCKETS) -> Array:
     return found
 
 
-def on_latency(over: tuple[Array, Array], n: tuple[Array, Array], dt: float, edges: Sequence[float]) -> dict[str, int]:
+def on_latency(over: tuple[Array, Array], n: tuple[Array, Array], dt: float, edges: Sequence[float]) -> Outcome:
     """p99 per minute above 500 ms, or above 1.2 times stable's."""
     (oc, ob), (nc, nb) = [per_minute(v, dt) for v in over], [per_minute(v, dt) for v in n]
     canary, stable = p99(oc, nc, edges), p99(ob, nb, edges)
@@ -210,7 +210,7 @@ def on_latency(over: tuple[Array, Array], n: tuple[Array, Array], dt: float, edg
     }
 
 
-def on_volume(yc: Array, nc: Array, yb: Array, nb: Array, dt: float) -> dict[str, int]:
+def on_volume(yc: Array, nc: Array, yb: Array, nb: Array, dt: float) -> Outcome:
     """Bad when the canary's rate is below 0.8 times stable's."""
     a, n, b, m = (per_minute(v, dt) for v in (yc, nc, yb, nb))
     bad = (n == 0) | (ratio(a, n) < 0.8 * ratio(b, m))
@@ -221,7 +221,7 @@ def on_volume(yc: Array, nc: Array, yb: Array, nb: Array, dt: float) -> dict[str
     }
 
 
-def on_release(services: Sequence[dict[str, Array]], dt: float) -> dict[str, int]:
+def on_release(services: Sequence[dict[str, Array]], dt: float) -> Outcome:
     """All services as one release; each has xc nc xb nb yc yb and oc ob (slower than each edge)."""
     minutes = round(MINUTE / dt)
     bad, fired, worst = np.zeros(0, bool), np.zeros(0, bool), 1.0

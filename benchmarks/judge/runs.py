@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import correlation, stdev
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 
 from benchmarks.judge import peers
-from benchmarks.judge.worlds import SCRAPE, WEIGHT, Array, Errors, Gauge, Latency, Span, traffic, volume
+from benchmarks.judge.worlds import SCRAPE, WEIGHT, Array, Errors, Gauge, Latency, Outcome, Span, traffic, volume
 from onlyvips_release.judge.compare import Compare, Lines, likelihood_ratio
 from onlyvips_release.judge.dispersion import History, phi0, start
 from onlyvips_release.judge.gauge import Gauge as Level
@@ -28,7 +29,6 @@ from onlyvips_release.judge.latency import choose
 from onlyvips_release.judge.volume import Volume
 from onlyvips_release.model import Series
 
-Outcome = dict[str, float | None]
 Run = Callable[[RandomState], Outcome]
 DEFAULT = Lines(1.2, 0.001, 1.5, 0.005)
 TOLERATED = Lines(1.2, 0.001)
@@ -40,7 +40,7 @@ Evidence = Iterable[float]
 """E after each tick."""
 
 
-def ticks_of(*columns: Array) -> Iterable[tuple[int, ...]]:
+def ticks_of(*columns: Array) -> Iterable[tuple[Any, ...]]:
     """Arrays as ticks of Python numbers."""
     return zip(*(column.tolist() for column in columns), strict=True)
 
@@ -92,8 +92,8 @@ def errors_worst(
         span = world.span
         compare = Compare(lines, span.dt, span.ticks, known(world, rs) if history else None)
         drawn = world.draw(rs)
-        top = highest(fold(compare, drawn, promote=promote))
-        return {"lnE": top} | (peers.on_errors(*drawn, span.dt) if rivals else {})
+        outcome: Outcome = {"lnE": highest(fold(compare, drawn, promote=promote))}
+        return outcome | peers.on_errors(*drawn, span.dt) if rivals else outcome
 
     return run
 
@@ -133,7 +133,7 @@ def telemetry(world: Errors, lost: float = 0.5, reset: float = 0.01) -> Run:
         totals = [[0, 0], [0, 0]]  # good and bad, per arm
 
         def take(arm: int) -> tuple[float, float]:
-            return ingest.take("api", "cs"[arm], [Series("one", "", *totals[arm])])
+            return ingest.take("api", "cs"[arm], [Series("one", "", good=totals[arm][0], bad=totals[arm][1])])
 
         def evidence() -> Evidence:
             take(0), take(1)
@@ -197,7 +197,7 @@ def watched(world: Latency, rs: RandomState) -> tuple[Edges, list[int]]:
 def fold_edges(edges: Edges, oc: Array, nc: Array, ob: Array, nb: Array) -> Evidence:
     """E, the mean over edges; `oc`, `ob`: only the watched ones."""
     for over, n, slow, m in ticks_of(oc, nc, ob, nb):
-        edges.fold(over, n, slow, m)  # type: ignore[arg-type]
+        edges.fold(over, n, slow, m)
         yield edges.evidence
 
 
@@ -212,7 +212,7 @@ def latency(world: Latency, *, worst: bool = False) -> Run:
         evidence = fold_edges(edges, oc[:, places], nc, ob[:, places], nb)
         rivals = peers.on_latency((oc, ob), (nc, nb), span.dt, world.edges)
         if worst:
-            return {"lnE": highest(evidence)} | rivals
+            return rivals | {"lnE": highest(evidence)}
         return found(passing(evidence, ONE_OF_16), round(span.onset / span.dt), oc[:, 0], nc) | rivals
 
     return run
@@ -235,12 +235,15 @@ def volumes(rps: float, factor: float = 1.0, *, bursty: bool = False, worst: boo
         span = Span()
         nc, nb = traffic(rs, rps, span)
         yc, yb = volume(rs, nc, nb, span, bursty=bursty)
-        metric = Volume(0.9, span.dt, span.ticks, phi0(ticks_of(yc, np.maximum(nc, yc), yb, np.maximum(nb, yb)), span.dt))
+        before = ticks_of(yc, np.maximum(nc, yc), yb, np.maximum(nb, yb))
+        metric = Volume(0.9, span.dt, span.ticks, phi0(before, span.dt))
         nc, nb = traffic(rs, rps, span)
         yc, yb = volume(rs, nc, nb, span, factor, bursty=bursty)
         evidence = fold_volume(metric, (yc, nc, yb, nb))
         rivals = peers.on_volume(yc, nc, yb, nb, span.dt)
-        return ({"lnE": highest(evidence)} if worst else found(passing(evidence, ONE_OF_16), 0, yc, nc)) | rivals
+        if worst:
+            return rivals | {"lnE": highest(evidence)}
+        return found(passing(evidence, ONE_OF_16), 0, yc, nc) | rivals
 
     return run
 
@@ -391,7 +394,7 @@ def release(errors: Errors, latency: Latency, threshold: float | None = None) ->
         )
         rivals = peers.on_release([counts for _, counts in drawn], span.dt)
         if threshold is None:
-            return {"lnR": highest(R)} | rivals
+            return rivals | {"lnR": highest(R)}
         counts = drawn[0][1]
         return found(passing(R, threshold), round(span.onset / span.dt), counts["xc"], counts["nc"]) | rivals
 

@@ -12,6 +12,9 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Outcome = dict[str, float | None]
+"""What came of one run: a handful of numbers."""
+
 WEIGHT = 0.1
 MEDIAN, SIGMA = 100.0, 0.6
 """Latency in ms: lognormal."""
