@@ -18,7 +18,7 @@ from numpy.random import RandomState
 
 from benchmarks.judge import peers
 from benchmarks.judge.worlds import SCRAPE, WEIGHT, Array, Errors, Gauge, Latency, Outcome, Span, traffic, volume
-from onlyvips_release.judge.compare import Compare, Lines, likelihood_ratio
+from onlyvips_release.judge.compare import Compare, Lines, likelihood_ratios
 from onlyvips_release.judge.dispersion import History, phi0, start
 from onlyvips_release.judge.gauge import Gauge as Level
 from onlyvips_release.judge.gauge import Leak, spread
@@ -158,8 +158,8 @@ def exact(rs: RandomState) -> Outcome:
     for name, a1 in (("tolerated", rs.uniform(line, 1)), ("beyond", min(line, 0.999) * rs.uniform(0.01, 0.97))):
         if name == "tolerated" and line >= 1:
             continue  # every alternative lies inside the null
-        canary = np.array([likelihood_ratio((x, nc, 0, nb), a1, b1, rho, delta) for x in range(nc + 1)])
-        stable = np.array([likelihood_ratio((0, nc, x, nb), a1, b1, rho, delta) for x in range(nb + 1)]) - canary[0]
+        canary = np.array([likelihood_ratios((x, nc, 0, nb), [a1], b1, rho, delta)[0] for x in range(nc + 1)])
+        stable = np.array([likelihood_ratios((0, nc, x, nb), [a1], b1, rho, delta)[0] for x in range(nb + 1)]) - canary[0]
         worst = 0.0
         for b in np.geomspace(1e-6, 0.99, 13).tolist():
             edge = rho * b + delta

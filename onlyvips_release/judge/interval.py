@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from onlyvips_release.judge.compare import likelihood_ratio
+from onlyvips_release.judge.compare import likelihood_ratios
 from onlyvips_release.judge.dispersion import HALF_LIFE
 from onlyvips_release.judge.numbers import bounded, clip
 
@@ -51,14 +51,14 @@ class Interval:
         odds = math.log(am / (1 - am))
         above = (max(ah, am + sd / 2), am + 2 * sd, am + 4 * sd, 1 / (1 + math.exp(-odds - 1.5)))
         below = (min(ah, am - sd / 2), am - 2 * sd, am - 4 * sd, 1 / (1 + math.exp(-odds + 1.5)))
-        low, high = self._low[d], self._high[d]
-        for k in range(4):
-            a1 = min(above[k], TOP)
-            if a1 > am + 1e-9:
-                low[k] += likelihood_ratio(counts, a1, bb, 1.0, d) / phi
-            a1 = max(below[k] if k == 0 or below[k] > 0 else 0.3 * am, 1e-6)
-            if a1 < am - 1e-9:
-                high[k] += likelihood_ratio(counts, a1, bb, 1.0, d) / phi
+        below = tuple(0.3 * am if k and a1 <= 0 else a1 for k, a1 in enumerate(below))
+        rising = [(self._low[d], k, min(a1, TOP)) for k, a1 in enumerate(above) if min(a1, TOP) > am + 1e-9]
+        falling = [(self._high[d], k, max(a1, 1e-6)) for k, a1 in enumerate(below) if max(a1, 1e-6) < am - 1e-9]
+        tested = rising + falling
+        for (logs, k, _), llr in zip(
+            tested, likelihood_ratios(counts, [a1 for *_, a1 in tested], bb, 1.0, d), strict=True
+        ):
+            logs[k] += llr / phi
 
     @property
     def bounds(self) -> tuple[float, float]:
