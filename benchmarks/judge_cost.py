@@ -12,7 +12,7 @@ from datetime import timedelta
 from benchmarks.table import Row, show
 from onlyvips_release.judge import Compare, Lines, ReleaseJudge
 from onlyvips_release.model import Arm, Series
-from onlyvips_release.plan import JudgePlan
+from onlyvips_release.plan import JudgePlan, SloLimits
 from onlyvips_release.simulation import World, binomial
 from tests.plans import make_plan
 from tests.test_runner import carry_out
@@ -66,22 +66,25 @@ def kilobytes() -> float:
 
 
 def look(services: int) -> float:
-    """Seconds of CPU for one tick of every service's metrics and a look."""
+    """Seconds of CPU for one tick of the eight metrics of every service, and a look at them."""
     names = [f"s{i}" for i in range(services)]
-    judge = ReleaseJudge(JudgePlan(), names, bake=timedelta(minutes=30))
+    plan = JudgePlan(slo=SloLimits(slower_than=timedelta(milliseconds=500)), warm_up=timedelta(0))
+    judge = ReleaseJudge(plan, names, bake=timedelta(minutes=30), business=names)
+    assert len(judge.metrics) == 8 * services
 
     def counters(tick: int) -> dict[str, dict[Arm, tuple[Series, ...]]]:
-        arms: dict[Arm, tuple[Series, ...]] = {
-            Arm.CANARY: (Series("c", "0", 99 * tick, tick),),
-            Arm.STABLE: (Series("s", "0", 891 * tick, 9 * tick),),
-        }
+        arms: dict[Arm, tuple[Series, ...]] = {}
+        for arm, each in ((Arm.CANARY, 10), (Arm.STABLE, 90)):
+            n = each * tick
+            slow = tuple((k, n) for k in range(70, 90))
+            arms[arm] = (Series(arm, "0", 20 * n, tick, slow, n, 0.1 * n, 10**8),)
         return dict.fromkeys(names, arms)
 
     judge.begin_step(10, counters(0))
-    for tick in range(1, 6):
+    for tick in range(1, 10):
         judge.fold(tick, counters(tick))
     begun = time.process_time()
-    judge.fold(6, counters(6))
+    judge.fold(10, counters(10))
     judge.look()
     return time.process_time() - begun
 

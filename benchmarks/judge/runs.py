@@ -133,7 +133,8 @@ def telemetry(world: Errors, lost: float = 0.5, reset: float = 0.01) -> Run:
         totals = [[0, 0], [0, 0]]  # good and bad, per arm
 
         def take(arm: int) -> tuple[float, float]:
-            return ingest.take("api", "cs"[arm], [Series("one", "", good=totals[arm][0], bad=totals[arm][1])])
+            side = ingest.take("api", "cs"[arm], [Series("one", "", good=totals[arm][0], bad=totals[arm][1])])
+            return side.bad, side.total
 
         def evidence() -> Evidence:
             take(0), take(1)

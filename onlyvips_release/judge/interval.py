@@ -50,14 +50,12 @@ class Interval:
         sd = math.sqrt(max(am * (1 - am), 1e-5) / (self._cn + 50))
         odds = math.log(am / (1 - am))
         above = (max(ah, am + sd / 2), am + 2 * sd, am + 4 * sd, 1 / (1 + math.exp(-odds - 1.5)))
-        below = (min(ah, am - sd / 2), am - 2 * sd, am - 4 * sd, 1 / (1 + math.exp(-odds + 1.5)))
-        below = tuple(0.3 * am if k and a1 <= 0 else a1 for k, a1 in enumerate(below))
-        rising = [(self._low[d], k, min(a1, TOP)) for k, a1 in enumerate(above) if min(a1, TOP) > am + 1e-9]
-        falling = [(self._high[d], k, max(a1, 1e-6)) for k, a1 in enumerate(below) if max(a1, 1e-6) < am - 1e-9]
-        tested = rising + falling
-        for (logs, k, _), llr in zip(
-            tested, likelihood_ratios(counts, [a1 for *_, a1 in tested], bb, 1.0, d), strict=True
-        ):
+        lower = (min(ah, am - sd / 2), am - 2 * sd, am - 4 * sd, 1 / (1 + math.exp(-odds + 1.5)))
+        below = [0.3 * am if k and a1 <= 0 else a1 for k, a1 in enumerate(lower)]
+        tested = [(self._low[d], k, min(a1, TOP)) for k, a1 in enumerate(above) if min(a1, TOP) > am + 1e-9]
+        tested += [(self._high[d], k, max(a1, 1e-6)) for k, a1 in enumerate(below) if max(a1, 1e-6) < am - 1e-9]
+        llrs = likelihood_ratios(counts, [a1 for *_, a1 in tested], bb, 1.0, d)
+        for (logs, k, _), llr in zip(tested, llrs, strict=True):
             logs[k] += llr / phi
 
     @property
