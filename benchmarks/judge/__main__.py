@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from benchmarks.judge import table
-from benchmarks.judge.rows import ROWS, Cases, Row
+from benchmarks.judge.rows import BY_ID, ROWS, Cases, Row
 from benchmarks.judge.worlds import seeded
 
 CHUNK = 10
@@ -19,7 +19,6 @@ CHUNK = 10
 
 CHECKPOINTS = table.ROOT / ".benchmarks/judge"
 Task = tuple[str, str, int, int]
-BY_ID = {row.id: row for row in ROWS}
 
 
 def repeat(row: Row, case: str, first: int, last: int) -> dict[str, list[float | None]]:
