@@ -255,12 +255,13 @@ def exposures(span: Span) -> tuple[Array, Array]:
 
 
 def shares(rps: float, factor: float = 1.0, *, worst: bool = False) -> Run:
-    """The canary gets `factor` of the traffic it should."""
+    """The canary gets `factor` of the traffic it should, stable the rest."""
 
     def run(rs: RandomState) -> Outcome:
         span = Span()
         nc, nb = traffic(rs, rps, span)
-        nc = rs.binomial(nc, factor)
+        left = nc - rs.binomial(nc, factor)
+        nc, nb = nc - left, nb + left
         ec, eb = exposures(span)
         evidence = fold_volume(Volume(0.8, span.dt, span.ticks), (nc, ec, nb, eb))
         return {"lnE": highest(evidence)} if worst else found(passing(evidence, ONE_OF_16), 0, nc, nc)

@@ -17,6 +17,8 @@ THRESHOLD = math.log(2 / 0.05)
 _SMALL = (0.0002, 0.0005, 0.001, 0.002, 0.0035, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.2, 0.5)
 GRID = tuple(sorted({0.0, 0.15, 0.3, 0.7, 0.9, 1.0, -1.0, *_SMALL, *(-d for d in _SMALL)}))
 TOP = 1 - 1e-6
+SETTLED = 60.0
+"""ln of evidence at which a difference is rejected for good: it is not computed any further."""
 
 
 class Interval:
@@ -40,7 +42,8 @@ class Interval:
         if nc > 0 and nb > 0:
             b1, ah = clip(self._px / self._pn, 1e-6, 0.999), clip(self._cx / self._cn, 1e-6, 0.999)
             for d in self._low:
-                self._test((xc, nc, xb, nb), d, b1, ah, phi)
+                if max(*self._low[d], *self._high[d]) < SETTLED:
+                    self._test((xc, nc, xb, nb), d, b1, ah, phi)
         self._px, self._pn = self._px * self.q + xb, self._pn * self.q + nb
         self._cx, self._cn = self._cx + xc, self._cn + nc
 
