@@ -35,15 +35,33 @@ def work(task: Task) -> tuple[Task, dict[str, list[float | None]], float]:
     return task, columns, time.process_time() - begun
 
 
+def differences(row: Row, runs: int) -> list[str]:
+    """What the first runs of the committed table say now, where that is something else."""
+    kept, told = table.read()[row.id], []
+    for case in row.cases:
+        again = repeat(row, case, 0, runs) if runs else {}
+        told += [
+            f"{row.id} {case} {name}: {values} was {kept[case][name][:runs]}"
+            for name, values in again.items()
+            if values != kept[case][name][:runs]
+        ]
+    return told
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0: every bar holds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge", description=__doc__)
     parser.add_argument("--rows", help="only these, e.g. F1,D1; nothing is written to docs/")
     parser.add_argument("--runs", type=int, help="seeds per case instead of the row's own; nothing is written to docs/")
+    parser.add_argument("--first", type=int, help="repeat only the first seeds of every case, compare with docs/")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--resume", action="store_true", help="keep the cases that are finished")
     asked = parser.parse_args(argv)
     rows = [row for row in ROWS if not asked.rows or row.id in asked.rows.split(",")]
+    if asked.first:
+        told = [line for row in rows for line in differences(row, min(asked.first, row.first))]
+        sys.stdout.write("\n".join([*told, f"{len(told)} differences"]) + "\n")
+        return 1 if told else 0
     store = CHECKPOINTS / f"{table.source_hash()[:12]}-{asked.runs or 'all'}"
     store.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict[str, list[float | None]]]] = {row.id: {} for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def unpack(column: str, packed: Any) -> list[float | None]:
     return [int(packed[i : i + 2], 36) for i in range(0, len(packed), 2)]
 
 
-def held(found: dict[str, Cases], rows: Sequence[Row]) -> dict[str, list[Seen]]:
+def held(found: Mapping[str, Cases], rows: Sequence[Row]) -> dict[str, list[Seen]]:
     """Every bar against what came out; rows that read others' outcomes are left out where those are missing."""
     seen = {}
     for row in rows:
@@ -51,6 +51,14 @@ def held(found: dict[str, Cases], rows: Sequence[Row]) -> dict[str, list[Seen]]:
         if all(other in found for other in row.of):
             seen[row.id] = [bar({**found[row.id], **others}) for bar in row.bars]
     return seen
+
+
+def read() -> dict[str, dict[str, dict[str, list[float | None]]]]:
+    """Every run of the committed table: row -> case -> column -> value by seed."""
+    return {
+        row: {case: {name: unpack(name, v) for name, v in columns.items()} for case, columns in cases.items()}
+        for row, cases in json.loads(DATA.read_text())["rows"].items()
+    }
 
 
 def write(found: dict[str, Cases], rows: Sequence[Row], cpu: dict[str, float]) -> bool:

@@ -155,14 +155,17 @@ def likelihood_ratios(
 ) -> list[float]:
     """ln of each (a1, b1) over its projection onto the line a = rho b + delta."""
     xc, nc, xb, nb = counts
+    good, good_stable, rest = nc - xc, nb - xb, 1 - b1
     found = []
     for a1, b0 in zip(a1s, project(a1s, b1, nc, nb, rho, delta), strict=True):
-        a0 = clip(rho * b0 + delta, EDGE, 1 - EDGE)
-        llr = (nc - xc) * log((1 - a1) / (1 - a0))
+        a0 = rho * b0 + delta
+        if not EDGE < a0 < 1 - EDGE:
+            a0 = clip(a0, EDGE, 1 - EDGE)
+        llr = good * log((1 - a1) / (1 - a0))
         if xc:
             llr += xc * log(a1 / a0)
         if rho > 0:
-            llr += (nb - xb) * log((1 - b1) / (1 - b0))
+            llr += good_stable * log(rest / (1 - b0))
             if xb:
                 llr += xb * log(b1 / b0)
         found.append(llr)
@@ -190,12 +193,13 @@ def project(a1s: Sequence[float], b1: float, nc: float, nb: float, rho: float, d
         lo, hi = b1, (a1 - delta) / rho
         if hi < lo:
             lo, hi = hi, lo
-        lo, hi = max(lo, EDGE), min(hi, top)
+        lo, hi = EDGE if lo < EDGE else lo, top if hi > top else hi  # twice as fast as min and max
         if hi <= lo:
             found.append(lo)
             continue
         half = (weight * a1 + start) / 2
-        b = (half + sqrt(max(half * half + lift, 0.0))) / steep
+        root = half * half + lift
+        b = (half + sqrt(root)) / steep if root > 0 else lo
         if not lo < b < hi:
             b = (lo + hi) / 2
         c1, c2 = linear - weight * a1, square + weight * a1
@@ -211,11 +215,11 @@ def project(a1s: Sequence[float], b1: float, nc: float, nb: float, rho: float, d
             slope, bend = (q + third) * b + u, q + 2 * third
             below = slope * slope - h * bend
             new = b - h * slope / below if below else -1.0
-            near = 1e-4  # of a step that trebles the digits
+            near = 1e-4 * b  # of a step that trebles the digits
             if not lo < new < hi:
-                new, near = (lo + hi) / 2 if lo > hi / 5 else sqrt(lo * hi), 1e-9
+                new, near = (lo + hi) / 2 if lo > hi / 5 else sqrt(lo * hi), 1e-9 * b
             step, b = new - b, new
-            if -near * b < step < near * b:
+            if -near < step < near:
                 break
         found.append(b)
     return found
