@@ -1,4 +1,4 @@
-"""Rules of other tools on the same counts (judge.md section 11): each gives the tick after which it rolls back, or 0."""
+"""Rules of other tools on the same counts (judge.md section 11). Each: the tick after which it rolls back, or 0."""
 
 from __future__ import annotations
 
@@ -134,7 +134,9 @@ def pipecd(x: tuple[Array, Array], n: tuple[Array, Array], dt: float) -> int:
     for end in range(5, len(n[0]) + 1, 5):
         part = slice(end - 5, end)
         heard = [counts[part] > 0 for counts in n]
-        rates = [(bad[part] / np.maximum(counts[part], 1))[there] for bad, counts, there in zip(x, n, heard, strict=True)]
+        rates = [
+            (bad[part] / np.maximum(counts[part], 1))[there] for bad, counts, there in zip(x, n, heard, strict=True)
+        ]
         if mann_whitney_fails(*rates):
             return end * round(MINUTE / dt)
     return NEVER

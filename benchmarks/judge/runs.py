@@ -53,24 +53,22 @@ def known(world: Errors, rs: RandomState) -> History:
     return History(rate, requests, phi0(ticks_of(*drawn), dt))
 
 
-def highest(evidence: Evidence) -> float:
-    """ln, as it is stored."""
-    return round(math.log(max(evidence)), 3)
-
-
 def passing(evidence: Evidence, threshold: float) -> int | None:
     """The first tick (from 0) at which it is enough."""
     return next((i for i, value in enumerate(evidence) if value >= threshold), None)
 
 
-def found(after: int | None, onset: int, bad: Array, requests: Array) -> Outcome:
-    """Of a decision at the end of tick number `after` (from 0)."""
+def outcome(evidence: Evidence, threshold: float | None, onset: float, bad: Array, requests: Array) -> Outcome:
+    """How far it ever came (no threshold), or when it was enough and what that cost since the onset (a tick)."""
+    if threshold is None:
+        return {"lnE": round(math.log(max(evidence)), 3)}
+    after = passing(evidence, threshold)
     if after is None:
         return {"ticks": None, "failed": None, "requests": None}
     if after < onset:
         return {"ticks": 0, "failed": 0, "requests": 0}
-    until = slice(onset, after + 1)
-    return {"ticks": after + 1 - onset, "failed": int(bad[until].sum()), "requests": int(requests[until].sum())}
+    until = slice(round(onset), after + 1)
+    return {"ticks": after + 1 - round(onset), "failed": int(bad[until].sum()), "requests": int(requests[until].sum())}
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -83,35 +81,33 @@ def fold(compare: Compare, drawn: Sequence[Array], *, promote: bool = False) -> 
         yield compare.promote_evidence if promote else compare.evidence
 
 
-def errors_worst(
-    world: Errors, lines: Lines = TOLERATED, *, history: bool = True, promote: bool = False, rivals: bool = False
+def errors(
+    world: Errors,
+    threshold: float | None = None,
+    lines: Lines = TOLERATED,
+    *,
+    history: bool = True,
+    oracle: bool = False,
+    rivals: bool = False,
 ) -> Run:
-    """How far E (or E') ever came."""
+    """One comparison; with a never-accept line: of E'."""
 
     def run(rs: RandomState) -> Outcome:
         span = world.span
         compare = Compare(lines, span.dt, span.ticks, known(world, rs) if history else None)
         drawn = world.draw(rs)
-        outcome: Outcome = {"lnE": highest(fold(compare, drawn, promote=promote))}
-        return outcome | peers.on_errors(*drawn, span.dt) if rivals else outcome
-
-    return run
-
-
-def errors_found(world: Errors, *, promote: bool = False, oracle: bool = False) -> Run:
-    """When E (one of 16) or E' was enough."""
-
-    def run(rs: RandomState) -> Outcome:
-        span, lines = world.span, DEFAULT if promote else TOLERATED
-        compare = Compare(lines, span.dt, span.ticks, known(world, rs))
-        drawn = world.draw(rs)
-        after = passing(fold(compare, drawn, promote=promote), ALONE if promote else ONE_OF_16)
-        outcome = found(after, round(span.onset / span.dt), drawn[0], drawn[1])
+        evidence = fold(compare, drawn, promote=lines.delta_p is not None)
+        found = outcome(evidence, threshold, span.onset / span.dt, drawn[0], drawn[1])
         if oracle:
-            outcome["oracle"] = sprt(world, drawn[0], drawn[1])
-        return outcome if promote else outcome | peers.on_errors(*drawn, span.dt)
+            found["oracle"] = sprt(world, drawn[0], drawn[1])
+        return found | peers.on_errors(*drawn, span.dt) if rivals else found
 
     return run
+
+
+def errors_found(world: Errors, *, oracle: bool = False) -> Run:
+    """When E was enough (one of 16), beside peers."""
+    return errors(world, ONE_OF_16, oracle=oracle, rivals=True)
 
 
 def sprt(world: Errors, xc: Array, nc: Array) -> float | None:
@@ -122,7 +118,7 @@ def sprt(world: Errors, xc: Array, nc: Array) -> float | None:
     return int(nc[: where[0] + 1].sum()) if len(where) else None
 
 
-def telemetry(world: Errors, lost: float = 0.5, reset: float = 0.01) -> Run:
+def telemetry(world: Errors, threshold: float | None, lost: float = 0.5, reset: float = 0.01) -> Run:
     """Cumulative counters through `Ingest`: scrapes of an arm are lost, the canary's counters fall to 0."""
 
     def run(rs: RandomState) -> Outcome:
@@ -137,15 +133,15 @@ def telemetry(world: Errors, lost: float = 0.5, reset: float = 0.01) -> Run:
             return side.bad, side.total
 
         def evidence() -> Evidence:
-            take(0), take(1)
+            take(0)
+            take(1)
             for i, (xc, nc, xb, nb) in enumerate(ticks_of(*drawn)):
                 totals[0] = [0, 0] if fallen[i] else [totals[0][0] + nc - xc, totals[0][1] + xc]
                 totals[1] = [totals[1][0] + nb - xb, totals[1][1] + xb]
                 compare.fold(*((0, 0) if gone[i][0] else take(0)), *((0, 0) if gone[i][1] else take(1)))
                 yield compare.evidence
 
-        seen = list(evidence())
-        return {"lnE": highest(seen)} | found(passing(seen, ONE_OF_16), 0, drawn[0], drawn[1])
+        return outcome(evidence(), threshold, 0, drawn[0], drawn[1])
 
     return run
 
@@ -155,12 +151,14 @@ def exact(rs: RandomState) -> Outcome:
     nc, nb = int(rs.randint(1, 41)), int(rs.randint(1, 121))
     b1, rho, delta = math.exp(rs.uniform(math.log(1e-5), math.log(0.95))), rs.uniform(1, 2), rs.uniform(0, 0.02)
     line = rho * b1 + delta
-    outcome: Outcome = {"tolerated": 0.0, "beyond": 0.0}
+    found: Outcome = {"tolerated": 0.0, "beyond": 0.0}
     for name, a1 in (("tolerated", rs.uniform(line, 1)), ("beyond", min(line, 0.999) * rs.uniform(0.01, 0.97))):
         if name == "tolerated" and line >= 1:
             continue  # every alternative lies inside the null
         canary = np.array([likelihood_ratios((x, nc, 0, nb), [a1], b1, rho, delta)[0] for x in range(nc + 1)])
-        stable = np.array([likelihood_ratios((0, nc, x, nb), [a1], b1, rho, delta)[0] for x in range(nb + 1)]) - canary[0]
+        stable = (
+            np.array([likelihood_ratios((0, nc, x, nb), [a1], b1, rho, delta)[0] for x in range(nb + 1)]) - canary[0]
+        )
         worst = 0.0
         for b in np.geomspace(1e-6, 0.99, 13).tolist():
             edge = rho * b + delta
@@ -168,8 +166,8 @@ def exact(rs: RandomState) -> Outcome:
             for a in points:
                 if a <= 1:
                     worst = max(worst, mean_of(canary, nc, a) * mean_of(stable, nb, b))
-        outcome[name] = round(worst - 1, 9)
-    return outcome
+        found[name] = round(worst - 1, 9)
+    return found
 
 
 def mean_of(logs: Array, n: int, p: float) -> float:
@@ -202,8 +200,8 @@ def fold_edges(edges: Edges, oc: Array, nc: Array, ob: Array, nb: Array) -> Evid
         yield edges.evidence
 
 
-def latency(world: Latency, *, worst: bool = False) -> Run:
-    """How far E ever came, or when it was enough (one of 16)."""
+def latency(world: Latency, threshold: float | None = ONE_OF_16) -> Run:
+    """Latency, beside peers."""
 
     def run(rs: RandomState) -> Outcome:
         span = world.span
@@ -212,9 +210,7 @@ def latency(world: Latency, *, worst: bool = False) -> Run:
         oc, ob = world.exceedances(rs, nc, nb)
         evidence = fold_edges(edges, oc[:, places], nc, ob[:, places], nb)
         rivals = peers.on_latency((oc, ob), (nc, nb), span.dt, world.edges)
-        if worst:
-            return rivals | {"lnE": highest(evidence)}
-        return found(passing(evidence, ONE_OF_16), round(span.onset / span.dt), oc[:, 0], nc) | rivals
+        return outcome(evidence, threshold, span.onset / span.dt, oc[:, 0], nc) | rivals
 
     return run
 
@@ -229,22 +225,18 @@ def fold_volume(metric: Volume, drawn: Sequence[Array]) -> Evidence:
         yield metric.evidence
 
 
-def volumes(rps: float, factor: float = 1.0, *, bursty: bool = False, worst: bool = False) -> Run:
-    """Business events that fall to `factor` of what they should be."""
+def volumes(rps: float, factor: float, threshold: float | None = ONE_OF_16, *, bursty: bool = False) -> Run:
+    """Business events that fall to `factor` of what they should be, beside peers."""
 
     def run(rs: RandomState) -> Outcome:
         span = Span()
         nc, nb = traffic(rs, rps, span)
         yc, yb = volume(rs, nc, nb, span, bursty=bursty)
-        before = ticks_of(yc, np.maximum(nc, yc), yb, np.maximum(nb, yb))
-        metric = Volume(0.9, span.dt, span.ticks, phi0(before, span.dt))
+        before = phi0(ticks_of(yc, np.maximum(nc, yc), yb, np.maximum(nb, yb)), span.dt)
         nc, nb = traffic(rs, rps, span)
         yc, yb = volume(rs, nc, nb, span, factor, bursty=bursty)
-        evidence = fold_volume(metric, (yc, nc, yb, nb))
-        rivals = peers.on_volume(yc, nc, yb, nb, span.dt)
-        if worst:
-            return rivals | {"lnE": highest(evidence)}
-        return found(passing(evidence, ONE_OF_16), 0, yc, nc) | rivals
+        evidence = fold_volume(Volume(0.9, span.dt, span.ticks, before), (yc, nc, yb, nb))
+        return outcome(evidence, threshold, 0, yc, nc) | peers.on_volume(yc, nc, yb, nb, span.dt)
 
     return run
 
@@ -254,7 +246,7 @@ def exposures(span: Span) -> tuple[Array, Array]:
     return np.full(span.ticks, WEIGHT * 1e6), np.full(span.ticks, (1 - WEIGHT) * 1e6)
 
 
-def shares(rps: float, factor: float = 1.0, *, worst: bool = False) -> Run:
+def shares(rps: float, factor: float, threshold: float | None = ONE_OF_16) -> Run:
     """The canary gets `factor` of the traffic it should, stable the rest."""
 
     def run(rs: RandomState) -> Outcome:
@@ -264,7 +256,7 @@ def shares(rps: float, factor: float = 1.0, *, worst: bool = False) -> Run:
         nc, nb = nc - left, nb + left
         ec, eb = exposures(span)
         evidence = fold_volume(Volume(0.8, span.dt, span.ticks), (nc, ec, nb, eb))
-        return {"lnE": highest(evidence)} if worst else found(passing(evidence, ONE_OF_16), 0, nc, nc)
+        return outcome(evidence, threshold, 0, nc, nc)
 
     return run
 
@@ -283,11 +275,11 @@ def gauge(world: Gauge, margin: float, floor: float, rs: RandomState) -> Evidenc
     alone = world.pods == 1
     width = spread(blocks(stable if alone else canary - stable), floor, pairs=not alone)
     assert width is not None
-    level = Level(margin, width, round(world.seconds / BLOCK))
+    test = Level(margin, width, round(world.seconds / BLOCK))
     canary, stable = world.draw(rs)
     for d in blocks(canary - stable):
-        level.fold(d)
-        yield level.evidence
+        test.fold(d)
+        yield test.evidence
 
 
 def leak(world: Gauge, rs: RandomState) -> Evidence:
@@ -302,29 +294,14 @@ def leak(world: Gauge, rs: RandomState) -> Evidence:
         yield test.evidence
 
 
-def cpu(world: Gauge, *, worst: bool = False) -> Run:
-    """Margin 20 %, floor 3 %; times in blocks."""
+def level(world: Gauge, threshold: float | None = ONE_OF_16, *, slope: bool = False) -> Run:
+    """CPU (margin 20 %, floor 3 %), times in blocks; or the slope of memory, times in scrapes."""
 
     def run(rs: RandomState) -> Outcome:
-        evidence = gauge(world, 0.2, 0.03, rs)
-        return {"lnE": highest(evidence)} if worst else {"ticks": passed(passing(evidence, ONE_OF_16))}
+        evidence = leak(world, rs) if slope else gauge(world, 0.2, 0.03, rs)
+        return outcome(evidence, threshold, 0, np.zeros(0), np.zeros(0))
 
     return run
-
-
-def leaking(world: Gauge, *, worst: bool = False) -> Run:
-    """Slope test; times in scrapes."""
-
-    def run(rs: RandomState) -> Outcome:
-        evidence = leak(world, rs)
-        return {"lnE": highest(evidence)} if worst else {"ticks": passed(passing(evidence, ONE_OF_16))}
-
-    return run
-
-
-def passed(after: int | None) -> int | None:
-    """As a number of ticks."""
-    return None if after is None else after + 1
 
 
 # --- the release -----------------------------------------------------------------------------------------------------
@@ -384,21 +361,19 @@ def held(blocks_: Evidence, span: Span) -> Evidence:
         yield value
 
 
-def release(errors: Errors, latency: Latency, threshold: float | None = None) -> Run:
+def release(failing: Errors, slow: Latency, threshold: float | None = None) -> Run:
     """Four services, the first has the fault. R at its highest, or when it reached the threshold."""
 
     def run(rs: RandomState) -> Outcome:
-        span, good = errors.span, Service(errors.healthy(), latency.healthy())
-        drawn = [one.draw(rs) for one in (Service(errors, latency), *[good] * (SERVICES - 1))]
+        span, good = failing.span, Service(failing.healthy(), slow.healthy())
+        drawn = [one.draw(rs) for one in (Service(failing, slow), *[good] * (SERVICES - 1))]
         R = (
             sum(w * e for w, e in zip([w / SERVICES for w in PARTS.values()] * SERVICES, evidence, strict=True))
             for evidence in zip(*(one for evidence, _ in drawn for one in evidence.values()), strict=True)
         )
         rivals = peers.on_release([counts for _, counts in drawn], span.dt)
-        if threshold is None:
-            return rivals | {"lnR": highest(R)}
         counts = drawn[0][1]
-        return found(passing(R, threshold), round(span.onset / span.dt), counts["xc"], counts["nc"]) | rivals
+        return outcome(R, threshold, span.onset / span.dt, counts["xc"], counts["nc"]) | rivals
 
     return run
 
@@ -435,7 +410,10 @@ def replay(evidence: Evidence) -> Outcome:
     """As a release of one metric, alpha 1 %: the point of a rollback (from 1), and the E it is told for."""
     seen = list(evidence)
     after = passing(seen, 100.0)
-    return {"ticks": passed(after), "E": round(seen[after] if after is not None else max(seen), 3)}
+    return {
+        "ticks": None if after is None else after + 1,
+        "E": round(seen[after] if after is not None else max(seen), 3),
+    }
 
 
 def of_level(canary: Sequence[float], control: Sequence[float], *, both: bool = False) -> Run:
@@ -472,8 +450,8 @@ def of_errors(ticks: Sequence[tuple[int, int, int, int]]) -> Run:
 
     def run(rs: RandomState) -> Outcome:
         compare = Compare(DEFAULT, 5.0, len(ticks))
-        outcome = replay(fold(compare, [np.array(column) for column in zip(*ticks, strict=True)]))
-        return outcome | {"promote": round(compare.promote_evidence, 3)}
+        found = replay(fold(compare, [np.array(column) for column in zip(*ticks, strict=True)]))
+        return found | {"promote": round(compare.promote_evidence, 3)}
 
     return run
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judge.rows import Cases, Row, Seen, percent, quantile
+from benchmarks.judge.rows import Cases, Row, Seen, percent, quantile, tick
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN, DATA = ROOT / "docs/judge-table.md", ROOT / "docs/judge-table.json"
@@ -114,5 +114,5 @@ def rivals(found: dict[str, Cases], rows: Sequence[Row]) -> list[str]:
 def told_of(name: str, values: Sequence[float | None], case: str) -> str:
     """`argo 99 % limit 0: 100 % (60 s)`."""
     share = sum(bool(v) for v in values) / len(values)
-    median = quantile(values, 0.5) * (2.0 if "2-s" in case else 5.0)
+    median = quantile(values, 0.5) * tick(case)
     return f"{name}: {percent(share)}" + (f" ({median:g} s)" if share > 0.5 else "")
