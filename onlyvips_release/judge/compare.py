@@ -7,19 +7,21 @@ Sources: Turner, Ly, Grünwald 2106.02693 and Turner, Grünwald 2203.09785 (proj
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log, sqrt
 
 from onlyvips_release.judge.dispersion import HALF_LIFE, Dispersion, History
 from onlyvips_release.judge.mixture import HUGE, Mixture
-from onlyvips_release.judge.numbers import EDGE, bounded, clip, logit, sigmoid
+from onlyvips_release.judge.numbers import EDGE, bounded, clip
 
-SHIFTS = (0.25, 0.5, 0.9, 1.5, 2.4, 3.8, 5.6)
-"""Alternatives, in logits above the tolerated line; the eighth is `GROSS`."""
+SHIFTS = [exp(h) for h in (0.25, 0.5, 0.9, 1.5, 2.4, 3.8, 5.6)]
+"""Alternatives: their odds over those of the tolerated line; the eighth is `GROSS`."""
 
 MIXTURE = (0.16, 0.20, 0.20, 0.16, 0.11, 0.07, 0.05, 0.05)
-GROSS = math.log(9)
+GROSS = 9.0
+LEAST = exp(0.5)
+"""The eighth: odds of 9 (a rate of 0.9), unless the line is already there."""
 
 POOL_SECONDS = 30.0
 """How long the counts of one arm wait for the other's."""
@@ -116,11 +118,11 @@ class Compare:
         if nc <= 0 or (nb <= 0 and self.lines.rho > 0):
             return False
         phi, counts = self.dispersion.phi, (xc, nc, xb, nb)
-        cap = CAP / math.sqrt(phi)
+        cap = CAP / sqrt(phi)
         self.mixture.pay([max(min(llr / phi, cap), -60.0) for llr in self._against_tolerated(counts, guess)])
         if self.lines.delta_p is not None:
             beyond = self._against_beyond(counts, guess, self.lines.delta_p)
-            factors = [math.exp(clip(llr / phi, -60.0, 60.0)) for llr in beyond]
+            factors = [exp(clip(llr / phi, -60.0, 60.0)) for llr in beyond]
             self.B = [clip(b * factor, 1e-12, HUGE) for b, factor in zip(self.B, factors, strict=True)]
         self.judged += 1
         self._pool.clear()
@@ -130,73 +132,94 @@ class Compare:
         """Log likelihood ratios of the alternatives; one that lies inside the null says nothing."""
         rho, delta, b1 = self.lines.rho, self.lines.delta, guess.b1
         line = rho * b1 + delta
-        lm = logit(clip(line, 1e-7, 0.97))
-        lt = max(GROSS, lm + 0.5)
-        found = []
-        for h in SHIFTS:
-            a1 = sigmoid(min(lm + h, lt))
-            found.append(likelihood_ratio(counts, a1, b1, rho, delta) if a1 > line else 0.0)
-        a1 = sigmoid(lt)
-        found.append(likelihood_ratio(counts, a1, b1, rho, delta) if a1 > line else 0.0)
-        return found
+        am = clip(line, 1e-7, 0.97)
+        odds = am / (1 - am)
+        top = max(GROSS, odds * LEAST)
+        alternatives = [o / (1 + o) for o in [min(odds * shift, top) for shift in SHIFTS] + [top]]
+        found = likelihood_ratios(counts, alternatives, b1, rho, delta)
+        if alternatives[0] > line:
+            return found
+        return [llr if a1 > line else 0.0 for a1, llr in zip(alternatives, found, strict=True)]
 
     def _against_beyond(self, counts: Sequence[float], guess: Guess, delta: float) -> list[float]:
         """The same for three alternatives on the good side of the never-accept line."""
         rho = self.lines.rho_p
         lim = min(rho * guess.b1 + delta, 0.999)
         low, middle = (guess.b1, (guess.b1 + lim) / 2) if rho > 0 else (0.1 * lim, 0.5 * lim)
-        return [
-            likelihood_ratio(counts, max(min(a1, 0.97 * lim), 1e-12), guess.b1, rho, delta)
-            for a1 in (low, middle, guess.ah)
-        ]
+        alternatives = [max(min(a1, 0.97 * lim), 1e-12) for a1 in (low, middle, guess.ah)]
+        return likelihood_ratios(counts, alternatives, guess.b1, rho, delta)
 
 
-def likelihood_ratio(counts: Sequence[float], a1: float, b1: float, rho: float, delta: float) -> float:
-    """ln of (a1, b1) over its projection onto the line a = rho b + delta."""
+def likelihood_ratios(
+    counts: Sequence[float], a1s: Sequence[float], b1: float, rho: float, delta: float
+) -> list[float]:
+    """ln of each (a1, b1) over its projection onto the line a = rho b + delta."""
     xc, nc, xb, nb = counts
-    a0, b0 = project(a1, b1, nc, nb, rho, delta)
-    found = (nc - xc) * math.log((1 - a1) / (1 - a0))
-    if xc:
-        found += xc * math.log(a1 / a0)
-    if rho > 0:
-        found += (nb - xb) * math.log((1 - b1) / (1 - b0))
-        if xb:
-            found += xb * math.log(b1 / b0)
+    good, good_stable, rest = nc - xc, nb - xb, 1 - b1
+    found = []
+    for a1, b0 in zip(a1s, project(a1s, b1, nc, nb, rho, delta), strict=True):
+        a0 = rho * b0 + delta
+        if not EDGE < a0 < 1 - EDGE:
+            a0 = clip(a0, EDGE, 1 - EDGE)
+        llr = good * log((1 - a1) / (1 - a0))
+        if xc:
+            llr += xc * log(a1 / a0)
+        if rho > 0:
+            llr += good_stable * log(rest / (1 - b0))
+            if xb:
+                llr += xb * log(b1 / b0)
+        found.append(llr)
     return found
 
 
-def project(a1: float, b1: float, nc: float, nb: float, rho: float, delta: float) -> tuple[float, float]:
-    """The point (a0, b0) of a = rho b + delta that minimises nc KL(a1, a) + nb KL(b1, b).
+def project(a1s: Sequence[float], b1: float, nc: float, nb: float, rho: float, delta: float) -> list[float]:
+    """b0 of the point on a = rho b + delta that minimises nc KL(a1, a) + nb KL(b1, b), for each a1.
 
-    Newton inside a bracket, from the root for small rates (there the derivative is a quadratic); rho = 0: stable plays
-    no part.
+    The derivative is a cubic over a positive denominator; its root is found by Halley's method inside a bracket, from
+    the root for small rates (a quadratic). rho = 0: stable plays no part.
     """
     if rho < EDGE:
-        return clip(delta, EDGE, 1 - EDGE), b1
-    lo, hi = b1, (a1 - delta) / rho
-    if hi < lo:
-        lo, hi = hi, lo
-    lo, hi = max(lo, EDGE), min(hi, (1 - EDGE - delta) / rho, 1 - EDGE)
-    if hi <= lo:
-        return clip(rho * lo + delta, EDGE, 1 - EDGE), lo
-    weight = nc * rho
-    square, half = rho * (weight + nb), (weight * (a1 - delta) + nb * (rho * b1 - delta)) / 2
-    b = (half + math.sqrt(half * half + square * nb * b1 * delta)) / square
-    if not lo < b < hi:
-        b = (lo + hi) / 2
-    for _ in range(60):
-        a = rho * b + delta
-        u, v, da, db = b * (1 - b), a * (1 - a), a - a1, b - b1
-        h = weight * da * u + nb * db * v
-        if h > 0:
-            hi = b
-        else:
-            lo = b
-        slope = weight * (rho * u + da * (1 - 2 * b)) + nb * (v + db * rho * (1 - 2 * a))
-        new = b - h / slope if slope else -1.0
-        if not lo < new < hi:
-            new = (lo + hi) / 2 if lo > hi / 5 else math.sqrt(lo * hi)
-        step, b = new - b, new
-        if -1e-7 * b < step < 1e-7 * b:
-            break
-    return rho * b + delta, b
+        return [b1] * len(a1s)
+    weight, spread, fall = nc * rho, delta * (1 - delta), 1 - 2 * delta
+    c0, c3 = -nb * b1 * spread, -rho * (weight + nb * rho)
+    linear, square = (
+        weight * delta + nb * (spread - b1 * rho * fall),
+        weight * (rho - delta) + nb * rho * (fall + b1 * rho),
+    )
+    steep, start = rho * (weight + nb), nb * (rho * b1 - delta) - weight * delta
+    lift, top = steep * nb * b1 * delta, min((1 - EDGE - delta) / rho, 1 - EDGE)
+    found = []
+    for a1 in a1s:
+        lo, hi = b1, (a1 - delta) / rho
+        if hi < lo:
+            lo, hi = hi, lo
+        lo, hi = EDGE if lo < EDGE else lo, top if hi > top else hi  # twice as fast as min and max
+        if hi <= lo:
+            found.append(lo)
+            continue
+        half = (weight * a1 + start) / 2
+        root = half * half + lift
+        b = (half + sqrt(root)) / steep if root > 0 else lo
+        if not lo < b < hi:
+            b = (lo + hi) / 2
+        c1, c2 = linear - weight * a1, square + weight * a1
+        for _ in range(60):
+            third = c3 * b
+            q = third + c2
+            u = q * b + c1
+            h = u * b + c0
+            if h > 0:
+                hi = b
+            else:
+                lo = b
+            slope, bend = (q + third) * b + u, q + 2 * third
+            below = slope * slope - h * bend
+            new = b - h * slope / below if below else -1.0
+            near = 1e-4 * b  # of a step that trebles the digits
+            if not lo < new < hi:
+                new, near = (lo + hi) / 2 if lo > hi / 5 else sqrt(lo * hi), 1e-9 * b
+            step, b = new - b, new
+            if -near < step < near:
+                break
+        found.append(b)
+    return found

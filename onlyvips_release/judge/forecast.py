@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 
 from onlyvips_release.judge.compare import Lines, project
-from onlyvips_release.judge.numbers import kl, logit
+from onlyvips_release.judge.numbers import EDGE, clip, kl, logit
 
 PHI = NormalDist().cdf
 
@@ -60,7 +60,8 @@ def smallest(rate: float, r: float, lines: Lines, phi: float, threshold: float, 
 def requests(a1: float, b1: float, r: float, line: tuple[float, float], needed: float, q: float) -> float:
     """n with P(evidence reached `needed` within n) = q: first passage of a Brownian motion with drift."""
     rho, delta = line
-    a0, b0 = project(a1, b1, 1.0, r, rho, delta)
+    (b0,) = project([a1], b1, 1.0, r, rho, delta)
+    a0 = clip(rho * b0 + delta, EDGE, 1 - EDGE)
     drift = kl(a1, a0) + (r * kl(b1, b0) if rho > 0 else 0.0)
     spread = a1 * (1 - a1) * (logit(a1) - logit(a0)) ** 2
     if rho > 0:

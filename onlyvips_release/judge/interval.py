@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from onlyvips_release.judge.compare import likelihood_ratio
+from onlyvips_release.judge.compare import likelihood_ratios
 from onlyvips_release.judge.dispersion import HALF_LIFE
 from onlyvips_release.judge.numbers import bounded, clip
 
@@ -17,6 +17,8 @@ THRESHOLD = math.log(2 / 0.05)
 _SMALL = (0.0002, 0.0005, 0.001, 0.002, 0.0035, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.2, 0.5)
 GRID = tuple(sorted({0.0, 0.15, 0.3, 0.7, 0.9, 1.0, -1.0, *_SMALL, *(-d for d in _SMALL)}))
 TOP = 1 - 1e-6
+SETTLED = 60.0
+"""ln of evidence at which a difference is rejected for good: it is not computed any further."""
 
 
 class Interval:
@@ -40,7 +42,8 @@ class Interval:
         if nc > 0 and nb > 0:
             b1, ah = clip(self._px / self._pn, 1e-6, 0.999), clip(self._cx / self._cn, 1e-6, 0.999)
             for d in self._low:
-                self._test((xc, nc, xb, nb), d, b1, ah, phi)
+                if max(*self._low[d], *self._high[d]) < SETTLED:
+                    self._test((xc, nc, xb, nb), d, b1, ah, phi)
         self._px, self._pn = self._px * self.q + xb, self._pn * self.q + nb
         self._cx, self._cn = self._cx + xc, self._cn + nc
 
@@ -50,15 +53,13 @@ class Interval:
         sd = math.sqrt(max(am * (1 - am), 1e-5) / (self._cn + 50))
         odds = math.log(am / (1 - am))
         above = (max(ah, am + sd / 2), am + 2 * sd, am + 4 * sd, 1 / (1 + math.exp(-odds - 1.5)))
-        below = (min(ah, am - sd / 2), am - 2 * sd, am - 4 * sd, 1 / (1 + math.exp(-odds + 1.5)))
-        low, high = self._low[d], self._high[d]
-        for k in range(4):
-            a1 = min(above[k], TOP)
-            if a1 > am + 1e-9:
-                low[k] += likelihood_ratio(counts, a1, bb, 1.0, d) / phi
-            a1 = max(below[k] if k == 0 or below[k] > 0 else 0.3 * am, 1e-6)
-            if a1 < am - 1e-9:
-                high[k] += likelihood_ratio(counts, a1, bb, 1.0, d) / phi
+        lower = (min(ah, am - sd / 2), am - 2 * sd, am - 4 * sd, 1 / (1 + math.exp(-odds + 1.5)))
+        below = [0.3 * am if k and a1 <= 0 else a1 for k, a1 in enumerate(lower)]
+        tested = [(self._low[d], k, min(a1, TOP)) for k, a1 in enumerate(above) if min(a1, TOP) > am + 1e-9]
+        tested += [(self._high[d], k, max(a1, 1e-6)) for k, a1 in enumerate(below) if max(a1, 1e-6) < am - 1e-9]
+        llrs = likelihood_ratios(counts, [a1 for *_, a1 in tested], bb, 1.0, d)
+        for (logs, k, _), llr in zip(tested, llrs, strict=True):
+            logs[k] += llr / phi
 
     @property
     def bounds(self) -> tuple[float, float]:
