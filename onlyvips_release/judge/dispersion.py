@@ -6,6 +6,8 @@ Residuals of the canary's share of bad events, given the total, at three scales 
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -36,7 +38,10 @@ class History:
 
 @dataclass(slots=True)
 class Scale:
-    """One block length. `length` in ticks, `lag` in blocks; `earlier` are decayed sums of the blocks before."""
+    """One block length. `length` in ticks, `lag` in blocks; `earlier` are decayed sums of the blocks before.
+
+    `queue`: residuals that wait, NaN where a block had none.
+    """
 
     length: int
     lag: int
@@ -47,7 +52,7 @@ class Scale:
     block: list[float] = field(default_factory=lambda: [0.0] * 4)
     ticks: int = 0
     earlier: list[float] = field(default_factory=lambda: [0.0] * 4)
-    queue: list[float | None] = field(default_factory=list)
+    queue: array[float] = field(default_factory=lambda: array("d"))
     Z: float = 0.0
     K: int = 0
 
@@ -81,8 +86,8 @@ class Scale:
         self.earlier = [old * self.decay + new for old, new in zip(self.earlier, self.block, strict=True)]
         self.block = [0.0] * 4
 
-    def _count(self, z2: float | None) -> None:
-        if z2 is not None:
+    def _count(self, z2: float) -> None:
+        if not math.isnan(z2):
             self.Z += z2
             self.K += 1
 
@@ -92,13 +97,13 @@ class Scale:
         return (self.nu * self.phi0 + self.Z) / (self.nu + self.K)
 
 
-def residual(block: Counts, earlier: Counts, cap: float) -> float | None:
-    """Squared standardised residual of a block, None where there is too little to say anything."""
+def residual(block: Counts, earlier: Counts, cap: float) -> float:
+    """Squared standardised residual of a block, NaN where there is too little to say anything."""
     a, n, b, m = block
     ea, en, eb, em = earlier
     events = a + b
     if events < 1 or ea + eb < 3 or n <= 0 or m <= 0 or en <= 0 or em <= 0:
-        return None
+        return math.nan
     r = ((ea + 0.5) / en) / ((eb + 0.5) / em)
     th = n * r / (n * r + m)
     u = th * (1 - th)

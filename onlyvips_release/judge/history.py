@@ -113,7 +113,7 @@ def learn(
 def _by_edge(latency: dict[int, int], records: Sequence[Record], dt: float) -> tuple[Three, ...]:
     """phi0 at each edge that this histogram leads to."""
     found = []
-    for one in choose(slower_than(latency), 0.1):
+    for one in choose(slower_than(latency), 0.0):
         last = bucket(one.ms)
         ticks = [(*record.seen.canary.slower(last), *record.seen.stable.slower(last)) for record in records]
         found.append(dispersion.phi0(ticks, dt))

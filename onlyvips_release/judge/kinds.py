@@ -28,6 +28,9 @@ ENOUGH = 200
 MARGIN_KNOWN, MARGIN_UNKNOWN = 0.10, 0.25
 """How much slower is tolerated with dispersion from history, and without."""
 
+SLACK = 5.0
+"""Milliseconds that nobody feels: where answers take less than one, 25 % of that says nothing."""
+
 OWN_BLOCKS = 5
 """Blocks of stable alone that tell how much a gauge wanders, where no earlier release tells it."""
 
@@ -267,10 +270,10 @@ class Slower(Kind):
 
     def _begin(self, counts: dict[int, int], phi0: tuple[tuple[float, float, float], ...] | None) -> None:
         margin = self.setting.plan.slower or (MARGIN_KNOWN if phi0 else MARGIN_UNKNOWN)
-        edges = latency.choose(latency.slower_than(counts), margin)
+        edges = latency.choose(latency.slower_than(counts), margin, SLACK)
         if phi0 and len(phi0) != len(edges):
             phi0 = None
-        self.margin = margin
+        self.margin, self.learnt = margin, {}
         self.latency = Latency(edges, self.setting.dt, max(self.left, 1), sum(counts.values()), phi0)
         self.last = [bucket(one.ms) for one in edges]
         self.sums = [[0, 0, 0, 0] for _ in edges]
@@ -323,7 +326,7 @@ class Slower(Kind):
         return f"{share(xc, nc)} of canary answers took longer than {ms:.3g} ms against {share(xb, nb)} on stable"
 
     def limit(self) -> str:
-        return f"you tolerate {percent(self.margin)} slower" if self.latency else "nothing to compare with"
+        return f"you tolerate {percent(self.margin)} slower, at least {SLACK:g} ms" if self.latency else "no limit yet"
 
 
 class Business(Kind):

@@ -29,10 +29,10 @@ class Edge:
     rho: float
 
 
-def choose(slower: Sequence[tuple[float, float]], margin: float) -> list[Edge]:
+def choose(slower: Sequence[tuple[float, float]], margin: float, slack: float = 0.0) -> list[Edge]:
     """The 2 to 4 edges to watch, from stable's (edge in ms, share slower) pairs, rising.
 
-    `margin`: a canary that is this much slower (0.1 = 10 %) is tolerated.
+    A canary that is slower by `margin` (0.1 = 10 %), or by `slack` ms if that is more, is tolerated.
     """
     levels = [(ms, clip(share, 1e-6, 1 - 1e-6)) for ms, share in slower]
     chosen = {
@@ -41,7 +41,9 @@ def choose(slower: Sequence[tuple[float, float]], margin: float) -> list[Edge]:
     found = []
     for k in sorted(chosen):
         ms, share = levels[k]
-        found.append(Edge(ms, share, max(1.0, share_at(slower, ms / (1 + margin)) / share)))
+        before = min(ms / (1 + margin), ms - slack)
+        tolerated = share_at(slower, before) if before > 0 else 1.0
+        found.append(Edge(ms, share, max(1.0, tolerated / share)))
     return found
 
 
