@@ -40,7 +40,8 @@ def measured() -> dict[str, float]:
     """us and KB of one comparison, seconds of a look at 200 services, exponent of its growth from 25 services on."""
     small, large = (min(look(n) for _ in range(3)) for n in (25, 200))
     slope = math.log(large / small) / math.log(8)
-    return {"us": min(per_tick() for _ in range(3)), "kb": kilobytes(), "look": large, "slope": slope}
+    found = {"us": min(per_tick() for _ in range(3)), "kb": kilobytes(), "look": large, "slope": slope}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def per_tick() -> float:

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = [line for row in rows for line in differences(row, min(asked.first, row.first))]
         sys.stdout.write("\n".join([*told, f"{len(told)} differences"]) + "\n")
         return 1 if told else 0
-    store = CHECKPOINTS / f"{table.source_hash()[:12]}-{asked.runs or 'all'}"
+    made_by = table.source_hash()[:12] + table.source_hash("benchmarks/judge")[:12]
+    store = CHECKPOINTS / f"{made_by}-{asked.runs or 'all'}"
     store.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict[str, list[float | None]]]] = {row.id: {} for row in rows}
     cpu = dict.fromkeys(found, 0.0)
@@ -98,12 +99,13 @@ def gathered(tasks: list[Task], jobs: int) -> Iterator[tuple[tuple[str, str], di
     for task in tasks:
         waiting.setdefault(task[:2], []).append(task)
     parts: dict[Task, tuple[dict[str, list[float | None]], float]] = {}
-    begun = time.monotonic()
+    costs = expected(tasks)
+    begun, spent_of, whole = time.monotonic(), 0.0, sum(costs.values())
     with multiprocessing.Pool(jobs) as pool:
         for done, (task, columns, spent) in enumerate(pool.imap_unordered(work, tasks), 1):
             parts[task] = columns, spent
-            passed = time.monotonic() - begun
-            left = passed / done * (len(tasks) - done)
+            passed, spent_of = time.monotonic() - begun, spent_of + costs[task]
+            left = passed / spent_of * (whole - spent_of)
             if done % 20 == 0:
                 print(f"{done}/{len(tasks)} {task[0]:<4} {passed:5.0f} s, about {left:.0f} s left", file=sys.stderr)
             mine = waiting[task[:2]]
@@ -111,6 +113,13 @@ def gathered(tasks: list[Task], jobs: int) -> Iterator[tuple[tuple[str, str], di
                 chunks = [parts.pop(one) for one in mine]
                 joined = {name: [v for chunk, _ in chunks for v in chunk[name]] for name in chunks[0][0]}
                 yield task[:2], joined, sum(cost for _, cost in chunks)
+
+
+def expected(tasks: list[Task]) -> dict[Task, float]:
+    """What each task may cost: as in the committed table, else all the same."""
+    known = json.loads(table.DATA.read_text())["cpu_seconds"] if table.DATA.exists() else {}
+    runs = {row.id: max(row.runs * len(row.cases), 1) for row in ROWS}
+    return {task: (task[3] - task[2]) * (known.get(task[0], 0) + 1) / runs[task[0]] for task in tasks}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from benchmarks.judge.worlds import BUCKETS, Array, Outcome
 
 MINUTE = 60.0
 NEVER = 0
+EARLY = 1295
+"""Rolled back before the fault began."""
+
 Z98 = 2.3263478740408408
 """Two-sided 98 %."""
 
@@ -56,6 +59,11 @@ def first(fired: Array, ticks: int = 1) -> int:
 def ratio(x: Array, n: Array) -> Array:
     """Rates; 0 without traffic."""
     return np.asarray(x / np.maximum(n, 1))
+
+
+def since(rolled: Outcome, onset: float) -> Outcome:
+    """Ticks from the onset instead of the start."""
+    return {name: v and (EARLY if v <= onset else v - round(onset)) for name, v in rolled.items()}
 
 
 # --- Kayenta ---------------------------------------------------------------------------------------------------------

@@ -267,12 +267,10 @@ def released(
     return runs.release(errors_, Latency(rps, factor, noise=(0.03, 30), span=span), threshold)
 
 
-def timed(
-    id_: str, scenario: str, cases: Mapping[str, tuple[Run, float]], *more: Bar, runs_: int = MEDIANS, first: int = 10
-) -> Row:
+def timed(id_: str, scenario: str, cases: Mapping[str, tuple[Run, float]], *more: Bar) -> Row:
     """A row of medians: each case with its limit in seconds."""
     bars = [seconds(case, limit) for case, (_, limit) in cases.items()]
-    return Row(id_, scenario, {case: run for case, (run, _) in cases.items()}, [*bars, *more], runs_, first)
+    return Row(id_, scenario, {case: run for case, (run, _) in cases.items()}, [*bars, *more], MEDIANS)
 
 
 def gauges(id_: str, scenario: str, pods: int, *limits: float) -> list[Row]:
@@ -388,14 +386,14 @@ ROWS = [
     Row("P1b", "E' >= 20: canary = 1.5 p + .005 on F1's grid",
         {named(p, rps): errors(Errors(rps, p, 1.5 * p + 0.005), None, DEFAULT) for p, rps in GRID}, [rate("E' >= 20, wrong", ALONE, 0.05)]),
     Row("R1", "release A/A, 10 and 100 rps, alpha 1 % and 5 %",
-        {f"{rps} rps": released(rps, None) for rps in (10, 100)}, [rate("alpha 5 %", 20.0, 0.003), rate("alpha 1 %", 100.0, 0.003)], first=3),
+        {f"{rps} rps": released(rps, None) for rps in (10, 100)}, [rate("alpha 5 %", 20.0, 0.003), rate("alpha 1 %", 100.0, 0.003)]),
     timed("R2", "release, alpha 1 %: +10 pp 10, 100 rps; at minute 10, 100 rps; +1 pp 100 rps; x2 100 rps",
         {"+10 pp, 10 rps": (released(10, bad=0.103), 85), "+10 pp, 100 rps": (released(100, bad=0.103), 20),
          "+10 pp at minute 10, 100 rps": (released(100, bad=0.103, span=LATE), 25), "+1 pp, 100 rps": (released(100, bad=0.013), 265),
          "x2, 100 rps": (released(100, factor=2.0), 20)},
-        first=3),
+       ),
     Row("C1", "interval, looks each 60 s",
-        {f"{b:g}, {a:g}, {rps} rps": runs.interval(b, a, rps) for b, a, rps in INTERVALS}, [covered(0.95), widths(2.0)], first=1),
+        {f"{b:g}, {a:g}, {rps} rps": runs.interval(b, a, rps) for b, a, rps in INTERVALS}, [covered(0.95), widths(2.0)]),
     Row("C2", "planner median against D rows, >= 10 rps, not tick-limited",
         {},
         [planned("D3/10 rps", Errors(10, 0.01, 0.11), 0.2), planned("D4/100 rps", Errors(100, 0.01, 0.02), 0.15),

@@ -96,11 +96,11 @@ def errors(
         span = world.span
         compare = Compare(lines, span.dt, span.ticks, known(world, rs) if history else None)
         drawn = world.draw(rs)
-        evidence = fold(compare, drawn, promote=lines.delta_p is not None)
-        found = outcome(evidence, threshold, span.onset / span.dt, drawn[0], drawn[1])
+        evidence, onset = fold(compare, drawn, promote=lines.delta_p is not None), span.onset / span.dt
+        found = outcome(evidence, threshold, onset, drawn[0], drawn[1])
         if oracle:
             found["oracle"] = sprt(world, drawn[0], drawn[1])
-        return found | peers.on_errors(*drawn, span.dt) if rivals else found
+        return found | peers.since(peers.on_errors(*drawn, span.dt), onset) if rivals else found
 
     return run
 
@@ -208,9 +208,9 @@ def latency(world: Latency, threshold: float | None = ONE_OF_16) -> Run:
         edges, places = watched(world, rs)
         nc, nb = traffic(rs, world.rps, span)
         oc, ob = world.exceedances(rs, nc, nb)
-        evidence = fold_edges(edges, oc[:, places], nc, ob[:, places], nb)
+        evidence, onset = fold_edges(edges, oc[:, places], nc, ob[:, places], nb), span.onset / span.dt
         rivals = peers.on_latency((oc, ob), (nc, nb), span.dt, world.edges)
-        return outcome(evidence, threshold, span.onset / span.dt, oc[:, 0], nc) | rivals
+        return outcome(evidence, threshold, onset, oc[:, 0], nc) | peers.since(rivals, onset)
 
     return run
 
@@ -372,8 +372,8 @@ def release(failing: Errors, slow: Latency, threshold: float | None = None) -> R
             for evidence in zip(*(one for evidence, _ in drawn for one in evidence.values()), strict=True)
         )
         rivals = peers.on_release([counts for _, counts in drawn], span.dt)
-        counts = drawn[0][1]
-        return outcome(R, threshold, span.onset / span.dt, counts["xc"], counts["nc"]) | rivals
+        counts, onset = drawn[0][1], span.onset / span.dt
+        return outcome(R, threshold, onset, counts["xc"], counts["nc"]) | peers.since(rivals, onset)
 
     return run
 

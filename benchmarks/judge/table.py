@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.judge.peers import EARLY
 from benchmarks.judge.rows import Cases, Row, Seen, percent, quantile, tick
+from benchmarks.judge.runs import ONE_OF_16
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN, DATA = ROOT / "docs/judge-table.md", ROOT / "docs/judge-table.json"
@@ -16,10 +19,10 @@ COMMAND = "python -m benchmarks.judge"
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def source_hash() -> str:
+def source_hash(folder: str = "onlyvips_release/judge") -> str:
     """Of everything that decides."""
     found = hashlib.sha256()
-    for path in sorted((ROOT / "onlyvips_release/judge").glob("*.py")):
+    for path in sorted((ROOT / folder).glob("*.py")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
 
@@ -101,18 +104,22 @@ def markdown(found: dict[str, Cases], rows: Sequence[Row], seen: dict[str, list[
 
 
 def rivals(found: dict[str, Cases], rows: Sequence[Row]) -> list[str]:
-    """Per case: how often each rule rolls back, after how long (median)."""
-    lines = ["| row | case | rule: rolls back (median after) |", "|---|---|---|"]
+    """Per case: how often each rule rolls back, after how long since the onset (median)."""
+    lines = ["| row | case | rolls back (median after) |", "|---|---|---|"]
     for row in rows:
+        threshold = 100.0 if row.id.startswith("R") else ONE_OF_16
         for case, columns in found[row.id].items():
             told = [told_of(name, columns[name], case) for name in columns if is_peer(name)]
             if told:
-                lines.append(f"| {row.id} | {case} | {'; '.join(told)} |")
+                own = columns.get("ticks") or [float(v or 0) >= math.log(threshold) for v in columns["lnE"]]
+                lines.append(f"| {row.id} | {case} | {'; '.join([told_of('**judge**', own, case), *told])} |")
     return lines
 
 
 def told_of(name: str, values: Sequence[float | None], case: str) -> str:
     """`argo 99 % limit 0: 100 % (60 s)`."""
-    share = sum(bool(v) for v in values) / len(values)
-    median = quantile(values, 0.5) * tick(case)
-    return f"{name}: {percent(share)}" + (f" ({median:g} s)" if share > 0.5 else "")
+    n = len(values)
+    hits = [v if v and v != EARLY else None for v in values]
+    share, early = sum(map(bool, hits)) / n, sum(v == EARLY for v in values) / n
+    after = f" ({quantile(hits, 0.5) * tick(case):g} s)" if share > 0.5 and not isinstance(values[0], bool) else ""
+    return f"{name}: {percent(share)}{after}" + (f", {percent(early)} too early" if early else "")
