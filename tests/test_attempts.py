@@ -111,9 +111,9 @@ def test_what_is_no_line_of_a_user_is_nobodys(log: Log, foreign: bytes) -> None:
     for part in (foreign[: len(foreign) // 2], foreign[len(foreign) // 2 :], line(CANARY)):
         log.write(part)
         found = log.read()
+        assert set(log.reader.tallies) == {name.encode() for name in BOTH}
+        assert len(log.reader.torn) <= LONGEST_LINE
     assert found == (0, 1)
-    assert set(log.reader.tallies) == {name.encode() for name in BOTH}
-    assert len(log.reader.torn) <= LONGEST_LINE
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, len(line()) - 1])

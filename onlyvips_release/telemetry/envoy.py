@@ -25,17 +25,17 @@ Counts = dict[str, dict[str, tuple[int, int]]]
 
 
 class EnvoySource:
-    """Port Source. `instances`: the processes that run here, asked at each sample; those of others are not seen."""
+    """Port Source. `instances`: the processes that run here, asked every ten seconds; those of others are not seen."""
 
     def __init__(
         self, state: Path, plan: ReleasePlan, instances: Callable[[], Iterable[Instance]] = lambda: ()
     ) -> None:
-        self.plan, self.instances = plan, instances
+        self.plan = plan
         self.pid_file = state / "live" / "envoy.pid.json"
         self.admin = Admin(state / "live" / "router")
         self.log = state / "log" / attempt_log.NAME
         self.attempts, self.start = Attempts(self.log), ""
-        self.usage = Usage()
+        self.usage = Usage(instances)
 
     def sample(self) -> Counters:
         """One question to the admin socket; a restarted Envoy gives its series a new start.
@@ -47,7 +47,7 @@ class EnvoySource:
             self.attempts, self.start = Attempts(self.log), start
         counts = self._counts()
         logged = self._logged(counts)
-        used = self.usage.read(self.instances())
+        used = self.usage.read()
 
         def series(cluster: str, address: str, good: int, bad: int) -> Series:
             tally = self.attempts.of(f"{cluster} {address}", good + bad) if logged else None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from onlyvips_release.model import Instance
 
-SCAN_EVERY = 10.0
-"""Seconds between two looks for new descendants: a look at every process of the machine costs 14 us for each."""
+LOOK_EVERY = 10.0
+"""Seconds between two looks for new instances and descendants: they cost 14 us for each process of the machine."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -32,6 +32,8 @@ class Stat:
 class Account:
     """What one instance used so far. `gone`: ticks of descendants that ended, and that no parent took over."""
 
+    identity: str
+    pid: int
     started: int
     last: int = 0
     gone: int = 0
@@ -44,42 +46,48 @@ class Account:
 
 
 class Usage:
-    """Remembers what it saw of each instance. On a machine without /proc it sees nothing, and says so once."""
+    """What the instances of one source use. On a machine without /proc it sees nothing, and says so once."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self.proc = proc
+    def __init__(self, instances: Callable[[], Iterable[Instance]], proc: Path = Path("/proc")) -> None:
+        self.instances, self.proc = instances, proc
         self.accounts: dict[str, Account] = {}
         self.children: dict[int, list[int]] = {}
-        self.scan_due = 0.0
+        self.look_due = 0.0
         self.blind = not (proc / "self" / "stat").exists()
         if self.blind:
             logging.getLogger(__name__).warning("no /proc here: processor time and memory are not seen")
 
-    def read(self, instances: Iterable[Instance]) -> dict[str, tuple[float, int]]:
-        """`<host>:<port>` of each living process instance -> (CPU seconds used so far, resident bytes now)."""
+    def read(self) -> dict[str, tuple[float, int]]:
+        """`<host>:<port>` of each living process instance -> (CPU seconds used so far, resident bytes now).
+
+        An instance that was started since the last look comes with the next one.
+        """
         if self.blind:
             return {}
-        if time.monotonic() >= self.scan_due:
-            self.children, self.scan_due = self._scan(), time.monotonic() + SCAN_EVERY
-        found = {}
-        for instance in instances:
-            where, used = instance.endpoint, self._of(instance)
-            if where is not None and used is not None:
-                found[f"{where.host}:{where.port}"] = used
-        return found
+        if time.monotonic() >= self.look_due:
+            self._look()
+        return {where: used for where, account in self.accounts.items() if (used := self._of(account))}
 
-    def _of(self, instance: Instance) -> tuple[float, int] | None:
-        root = self._stat(instance.pid) if instance.pid and instance.alive else None
-        if root is None or instance.pid is None:
-            return None
-        account = self.accounts.setdefault(instance.identity, Account(root.started))
-        if account.started != root.started:
-            return None
-        family = [root, *self._descendants(instance.pid)]
+    def _look(self) -> None:
+        """Who lives (their workload has just compared start times), and who is whose child."""
+        known, self.accounts = {account.identity: account for account in self.accounts.values()}, {}
+        for one in self.instances():
+            root = self._stat(one.pid) if one.alive and one.pid else None
+            if root and one.pid and (where := one.endpoint):
+                account = known.get(one.identity) or Account(one.identity, one.pid, root.started)
+                self.accounts[f"{where.host}:{where.port}"] = account
+        self.children = self._scan()
+        self.look_due = time.monotonic() + LOOK_EVERY
+
+    def _of(self, account: Account) -> tuple[float, int] | None:
+        root = self._stat(account.pid)
+        if root is None or root.started != account.started or not root.resident:
+            return None  # gone, somebody else's by now, or a zombie
+        family = [root, *self._descendants(account.pid)]
         return account.total(sum(s.cpu for s in family)) / TICKS, sum(s.resident for s in family) * PAGE
 
     def _descendants(self, pid: int) -> list[Stat]:
-        """As of the last scan; a pid that has another parent by now belongs to somebody else."""
+        """As of the last look; a pid that has another parent by now belongs to somebody else."""
         found = []
         for child in self.children.get(pid, ()):
             stat = self._stat(child)
