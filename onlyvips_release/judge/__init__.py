@@ -19,6 +19,28 @@ Pure and usable alone, by people who have counts from anywhere:
 ...     judge.fold(tick, counters(0, 20 * tick, 180 * tick, 0))
 >>> judge.look().verdict, judge.look().blame
 (<Verdict.FAIL: 'FAIL'>, 'api')
+
+One comparison alone: bad and all requests of canary and stable, tick by tick. E speaks for stopping, E' for promoting;
+1 = nothing seen, 20 = wrong in 5 % at most, however often one looks.
+
+>>> from onlyvips_release.judge import Compare, Interval, Lines, Volume
+>>> better = Compare(Lines(rho=1.2, delta=0.001, rho_p=1.5, delta_p=0.005), dt=5, planned=360)
+>>> worse = Compare(Lines(rho=1.2, delta=0.001), dt=5, planned=360)
+>>> for _ in range(60):
+...     better.fold(xc=0, nc=50, xb=1, nb=450)
+...     worse.fold(xc=2, nc=50, xb=1, nb=450)
+>>> better.evidence < 1, better.promote_evidence > 20, worse.evidence > 20
+(True, True, True)
+
+How much worse, at any moment, with 95 %; and events that must not become fewer:
+
+>>> interval, orders = Interval(rate=0.002, dt=5), Volume(rho=0.9, dt=5, planned=360)
+>>> for _ in range(60):
+...     interval.fold(xc=2, nc=50, xb=1, nb=450)
+...     orders.fold(yc=2, nc=50, yb=45, nb=450)
+>>> low, high = interval.bounds
+>>> 0 < low < 2 / 50 - 1 / 450 < high, orders.evidence > 20
+(True, True)
 """
 
 from __future__ import annotations
