@@ -261,7 +261,7 @@ class Slower(Kind):
         self.setting, self.left = setting, setting.planned
         self.latency: Latency | None = None
         self.learnt: dict[int, int] = {}
-        self.last: list[int] = []
+        self.last: list[tuple[int, int]] = []
         self.sums: list[list[int]] = []
         self.state = NOT_TOLD
         known = setting.known
@@ -275,7 +275,7 @@ class Slower(Kind):
             phi0 = None
         self.margin, self.learnt = margin, {}
         self.latency = Latency(edges, self.setting.dt, max(self.left, 1), sum(counts.values()), phi0)
-        self.last = [bucket(one.ms) for one in edges]
+        self.last = [(bucket(one.canary_ms), bucket(one.ms)) for one in edges]
         self.sums = [[0, 0, 0, 0] for _ in edges]
 
     def fold(self, seen: Seen) -> None:
@@ -292,9 +292,9 @@ class Slower(Kind):
                 self._begin(self.learnt, None)
             return
         self.state = ""
-        canary, stable = [c.slower(k) for k in self.last], [b.slower(k) for k in self.last]
-        for sums, one, other in zip(self.sums, canary, stable, strict=True):
-            sums[:] = [have + more for have, more in zip(sums, (*one, *other), strict=True)]
+        canary, stable = [c.slower(k) for k, _ in self.last], [b.slower(k) for _, k in self.last]
+        for sums, one, (k, _) in zip(self.sums, canary, self.last, strict=True):
+            sums[:] = [have + more for have, more in zip(sums, (*one, *b.slower(k)), strict=True)]
         self.latency.fold([x for x, _ in canary], canary[0][1], [x for x, _ in stable], stable[0][1])
 
     def idle(self, ticks: int) -> None:
@@ -322,7 +322,7 @@ class Slower(Kind):
             return "no latency was seen"
         worst = self.latency.worst
         xc, nc, xb, nb = self.sums[worst]
-        ms = self.latency.edges[worst].ms
+        ms = self.latency.edges[worst].canary_ms
         return f"{share(xc, nc)} of canary answers took longer than {ms:.3g} ms against {share(xb, nb)} on stable"
 
     def limit(self) -> str:

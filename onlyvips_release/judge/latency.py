@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 
-from onlyvips_release.judge.buckets import edge
+from onlyvips_release.judge.buckets import bucket, edge
 from onlyvips_release.judge.compare import Compare, Lines
 from onlyvips_release.judge.dispersion import History, Three
 from onlyvips_release.judge.numbers import clip, logit
@@ -22,17 +22,22 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A bucket edge in ms, stable's share S of answers slower than it, and how much more a canary may have."""
+    """A bucket edge in ms, stable's share S of answers slower than it, and how much more a canary may have.
+
+    `canary_ms`: the canary's answers are counted from here on, where that is not the same edge.
+    """
 
     ms: float
     share: float
     rho: float
+    canary_ms: float
 
 
 def choose(slower: Sequence[tuple[float, float]], margin: float, slack: float = 0.0) -> list[Edge]:
     """The 2 to 4 edges to watch, from stable's (edge in ms, share slower) pairs, rising.
 
-    A canary that is slower by `margin` (0.1 = 10 %), or by `slack` ms if that is more, is tolerated.
+    A canary that is slower by `margin` (0.1 = 10 %), or by `slack` ms if that is more, is tolerated. In the second case
+    it is counted from an edge that is later by so much, and may have the same share.
     """
     levels = [(ms, clip(share, 1e-6, 1 - 1e-6)) for ms, share in slower]
     chosen = {
@@ -41,9 +46,10 @@ def choose(slower: Sequence[tuple[float, float]], margin: float, slack: float = 
     found = []
     for k in sorted(chosen):
         ms, share = levels[k]
-        before = min(ms / (1 + margin), ms - slack)
-        tolerated = share_at(slower, before) if before > 0 else 1.0
-        found.append(Edge(ms, share, max(1.0, tolerated / share)))
+        if slack > ms - ms / (1 + margin):
+            found.append(Edge(ms, share, 1.0, edge(bucket(ms + slack))))
+        else:
+            found.append(Edge(ms, share, max(1.0, share_at(slower, ms / (1 + margin)) / share), ms))
     return found
 
 

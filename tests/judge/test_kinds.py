@@ -302,3 +302,15 @@ def test_slow_leak_is_found_where_history_tells_how_memory_wanders() -> None:
 def test_too_short_a_record_teaches_nothing() -> None:
     side = Side(0, 10)
     assert learn("r1", "t", "v1", 2.0, [Record(10, Seen(side, side))] * 10, 10, equal=True) is None
+
+
+def test_fast_service_may_be_a_little_slower_but_not_forty_milliseconds() -> None:
+    def fast(ms: float) -> Arms:
+        arms = Arms(6, at("ms", ms))
+        arms.now[Arm.STABLE]["ms"] = 0.6
+        return arms
+
+    _, word, _ = release(fast(1.2))
+    assert word.verdict is Verdict.PASS, word.sentence
+    _, word, when = release(fast(40))
+    assert (word.reason, when < 30) == ("rollback:latency", True)
