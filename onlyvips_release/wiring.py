@@ -26,7 +26,7 @@ from onlyvips_release.operator import RequestFile
 from onlyvips_release.place import Place, find_place
 from onlyvips_release.plan import ReleasePlan, Service, Suite
 from onlyvips_release.ports import Ports, SuiteRequest, SuiteRun
-from onlyvips_release.reporting import summary
+from onlyvips_release.publish import publish
 from onlyvips_release.runner import Runner
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
@@ -269,15 +269,21 @@ class Platform:
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _carry_out(self, release: Release, ports: Ports, on_event: OnEvent) -> Release:
-        started = ports.clock.now()
         try:
             Runner(release, ports, lambda event: on_event(event, release)).run()
         except LeaseLost:
             self._after_loss(release, ports)
+            return release
         finally:
-            found = summary.summary(release, started.isoformat(), ports.clock.now().isoformat())
-            summary.write(self.place.reports, found)
+            self._publish(release, on_event)
         return release
+
+    def _publish(self, release: Release, on_event: OnEvent) -> None:
+        """The report decides nothing: whatever goes wrong with it is told, and changes no exit code."""
+        try:
+            publish(self._journal(release.id), self.place.reports, self.place.keep)
+        except Exception as error:
+            on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
     def _after_loss(self, release: Release, ports: Ports) -> None:
         """Somebody else holds the platform: nothing is touched, only looked at for five seconds."""
