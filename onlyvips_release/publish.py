@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from onlyvips_release.errors import Refused
 from onlyvips_release.journal import event_of, records
 from onlyvips_release.reporting import allure, chart, junit, report, summary
 from onlyvips_release.reporting.story import OUTCOMES, Run, Story, changes, read_runs, tell
@@ -35,6 +37,24 @@ def publish(journal: Path, reports: Path, keep: int = 0) -> Story:
     prune(reports, keep)
     renew_index(reports)
     return story
+
+
+def find(state: Path, release: str | None, platform: str | None) -> Path:
+    """The journal of a release, of the newest one by default. Refused when there is none, or more than one could be
+    meant."""
+    found = [path for path in state.glob("*/releases/r*/journal.jsonl") if platform in (None, path.parts[-4])]
+    found = [path for path in found if release in (None, path.parent.name)]
+    platforms = sorted({path.parts[-4] for path in found})
+    if not found:
+        raise Refused(f"no release {release or ''}".rstrip() + f" below {state}", remedy="onlyvips-release status")
+    if len(platforms) > 1:
+        raise Refused(f"which platform: {', '.join(platforms)}?", remedy="give --platform")
+    return max(found, key=lambda path: int(path.parent.name[1:]))
+
+
+def allure_html(reports: Path, release: str, env: Mapping[str, str]) -> str:
+    """Allure's page of a release, if Node is there; what to tell people of it."""
+    return allure.html(reports / release, reports / "history.jsonl", env)
 
 
 def renew_index(reports: Path) -> None:

@@ -121,6 +121,7 @@ class Platform:
         """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder."""
         with self._held("run"):
             plan = self.preflight()
+            RequestFile(self.state / "live").pending()  # a wish that came too late for the release before
             name = f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
             release, ports = Release(), self.ports(name, plan)
             started = self._started(name, plan)
@@ -135,7 +136,7 @@ class Platform:
             name = self.open_release()
             if name is None:
                 return None
-            release = replay(FileJournal(self._journal(name)).read())
+            release = replay(FileJournal(self.journal(name)).read())
             ports = self.ports(name, release.plan)
             runner = Runner(release, ports, lambda event: on_event(event, release))
             ports.router.revive()
@@ -202,7 +203,7 @@ class Platform:
         names = self.releases()
         if not names:
             return None
-        last = replay(FileJournal(self._journal(names[-1])).read(samples=False))
+        last = replay(FileJournal(self.journal(names[-1])).read(samples=False))
         return None if last.finished and last.phase in FINAL else names[-1]
 
     def releases(self) -> list[str]:
@@ -223,7 +224,7 @@ class Platform:
             source=EnvoySource(self.state, plan),
             prober=self.prober(token),
             checks=self.checks(release, token),
-            journal=FileJournal(self._journal(release), self.clock, self.lease.fence),
+            journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
             lease=self.lease,
             guardian=NoGuardian(),
             notifier=Nobody(),
@@ -281,7 +282,7 @@ class Platform:
     def _publish(self, release: Release, on_event: OnEvent) -> None:
         """The report decides nothing: whatever goes wrong with it is told, and changes no exit code."""
         try:
-            publish(self._journal(release.id), self.place.reports, self.place.keep)
+            publish(self.journal(release.id), self.place.reports, self.place.keep)
         except Exception as error:
             on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
@@ -346,5 +347,6 @@ class Platform:
             file.write(token)
         return token
 
-    def _journal(self, release: str) -> Path:
+    def journal(self, release: str) -> Path:
+        """Where the record of a release is kept."""
         return self.state / "releases" / release / "journal.jsonl"

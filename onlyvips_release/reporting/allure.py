@@ -50,7 +50,11 @@ def write_results(story: Story, folder: Path) -> None:
         (folder / f"{result['uuid']}-result.json").write_text(json.dumps(result))
     (folder / "chart-attachment.svg").write_text(svg(story))
     last = story.release.outcome
-    told = {"decision": story.decision, "sentence": story.sentence, "metrics": list(last.metrics) if last else []}
+    told = {
+        "decision": story.decision,
+        "sentence": clean(story.sentence),
+        "metrics": list(last.metrics) if last else [],
+    }
     (folder / "decision-attachment.json").write_text(json.dumps(told, indent=1))
     plan = story.release.plan
     facts = {"platform": plan.platform, "target": plan.target, "release": story.release.id}
@@ -110,7 +114,7 @@ def result(
     platform = story.release.plan.platform
     revisions = ", ".join(f"{service} {new}" for service, new in story.release.new.items())
     return {
-        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{platform} {story.release.id} {run} {stage} {case}")),
+        "uuid": str(uuid.UUID(digest(f"{platform} {story.release.id} {run} {stage} {case}"))),
         "testCaseId": digest(f"{platform} {case}"),
         "historyId": digest(f"{platform} {case} {stage}"),
         "fullName": clean(case),

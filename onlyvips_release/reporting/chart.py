@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from onlyvips_release.reporting.interval import interval
-from onlyvips_release.reporting.story import Point, Story
+from onlyvips_release.reporting.story import Moment, Point, Story
 from onlyvips_release.reporting.words import clean, clock, esc, percent
 
 WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 10, 30, 26
+TOUCHING = 22
+"""Distance below which two numbers would overlap."""
 MOST = 400
 """Ticks that are drawn; of more, every n-th."""
 
@@ -157,10 +159,11 @@ def volume_panel(story: Story) -> Panel:
 
 
 def pieces(points: Sequence[Point]) -> list[list[Point]]:
-    """Runs of judged ticks that belong together: a gap, or the promotion, begins a new one."""
+    """Runs of judged ticks that belong together: a gap, another weight, or the promotion begins a new one."""
     found: list[list[Point]] = [[]]
     for one in points[:: max(1, -(-len(points) // MOST))]:
-        if one.trouble or (found[-1] and one.watch != found[-1][-1].watch):
+        last = found[-1][-1] if found[-1] else one
+        if one.trouble or (one.watch, one.weight) != (last.watch, last.weight):
             found.append([])
         if not one.trouble:
             found[-1].append(one)
@@ -179,20 +182,24 @@ def axis(length: float, bottom: float, x: Callable[[float], float]) -> str:
 
 
 def event_lines(story: Story, bottom: float, x: Callable[[float], float]) -> str:
-    """Numbered as in the timeline; numbers that would touch stand on two levels."""
-    drawn, last = [], [-100.0, -100.0]
+    """Numbered as in the timeline; those that would touch share a number such as 4-6."""
+    groups: list[list[Moment]] = []
     for moment in story.moments:
-        if not moment.number:
-            continue
-        where = x(moment.at)
-        level = 0 if where - last[0] > 14 else 1
-        last[level] = where
-        drawn.append(
-            f"<g><title>{esc(clock(moment.at))} {esc(moment.text, 200)}</title>"
-            f'<path class="event" d="M{where} {TOP}V{bottom}"/>'
-            f'<text x="{where}" y="{24 - 12 * level}" text-anchor="middle">{moment.number}</text></g>'
-        )
-    return "".join(drawn)
+        if moment.number and groups and x(moment.at) - x(groups[-1][0].at) < TOUCHING:
+            groups[-1].append(moment)
+        elif moment.number:
+            groups.append([moment])
+    lines = "".join(
+        f"<g><title>{esc(clock(one.at))} {esc(one.text, 200)}</title>"
+        f'<path class="event" d="M{x(one.at)} {TOP}V{bottom}"/></g>'
+        for group in groups
+        for one in group
+    )
+    return lines + "".join(
+        f'<text x="{x(group[0].at)}" y="{TOP - 6}" text-anchor="middle">{group[0].number}'
+        f"{f'-{group[-1].number}' if len(group) > 1 else ''}</text>"
+        for group in groups
+    )
 
 
 def samples_csv(story: Story) -> str:

@@ -28,20 +28,21 @@ STYLE = """:root{color-scheme:light dark;--bg:#fff;--ink:#1f2328;--soft:#59636e;
 @media(prefers-color-scheme:dark){:root{--bg:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--box:#161b22;
 --link:#79c0ff;--PASS:#56d364;--FAIL:#ff7b72;--INCONCLUSIVE:#e3b341}}
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;background:var(--bg);color:var(--ink);margin:0 auto;
-max-width:64rem;padding:1rem;overflow-wrap:anywhere}
+max-width:64rem;padding:1rem;overflow-wrap:break-word}
 h1{font-size:1.8rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
 h3{font-size:1rem;margin:1rem 0 .3rem}a{color:var(--link)}.soft{color:var(--soft)}
 .verdict{border-left:.5rem solid var(--v);padding:.2rem 1rem;background:var(--box)}.verdict h1{color:var(--v)}
 .PASS{--v:var(--PASS)}.FAIL{--v:var(--FAIL)}.INCONCLUSIVE{--v:var(--INCONCLUSIVE)}.word{color:var(--v);font-weight:700}
 .wide{overflow-x:auto}.wide svg{display:block;min-width:640px;width:100%}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;vertical-align:top;
-border-bottom:1px solid var(--line)}ul,ol{padding-left:1.4rem}.checks{list-style:none;padding-left:0}
+border-bottom:1px solid var(--line)}th,.time{white-space:nowrap}.text{overflow-wrap:anywhere}
+ul,ol{padding-left:1.4rem}.checks{list-style:none;padding-left:0}
 .checks>li{border-bottom:1px solid var(--line);padding:.15rem 0}.failed{color:var(--FAIL);font-weight:600}
 summary{cursor:pointer;padding:.15rem 0}summary:focus-visible{outline:3px solid var(--link)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dd{margin:0}
 pre{white-space:pre-wrap;background:var(--box);border:1px solid var(--line);padding:.6rem;font-size:.85rem;
 color:var(--ink)}
-.time{white-space:nowrap;font-variant-numeric:tabular-nums}
+.time{font-variant-numeric:tabular-nums}
 @media print{:root{color-scheme:light}body{max-width:none;font-size:11px}.wide svg{min-width:0}
 details::details-content{content-visibility:visible!important;display:block!important;height:auto!important}
 summary{list-style:none}h2,h3{break-after:avoid}li,tr{break-inside:avoid}}"""
@@ -99,7 +100,8 @@ def picture(story: Story) -> str:
     )
     head = "<tr><th scope='col'>Service</th><th scope='col'>Canary</th><th scope='col'>Stable</th></tr>"
     table = f"<table><caption class='soft'>Failed requests of users</caption>{head}{rows}</table>" if rows else ""
-    return drawn + table + '<p class="soft">The numbers on top are those of the timeline.</p>'
+    after = " After the promotion the canary's line is the new stable's." if any(p.watch for p in story.points) else ""
+    return f'{drawn}{table}<p class="soft">The numbers on top are those of the timeline.{after}</p>'
 
 
 def last_counts(story: Story) -> dict[str, Sequence[int]]:
@@ -180,7 +182,8 @@ def items(texts: Sequence[str], none: str) -> str:
 def timeline(story: Story) -> str:
     """Everything that happened but the samples."""
     rows = "".join(
-        f"<tr><td>{one.number or ''}</td><td class='time'>{clock(one.at)}</td><td>{esc(one.text, 2000)}</td></tr>"
+        f"<tr><td>{one.number or ''}</td><td class='time'>{clock(one.at)}</td>"
+        f"<td class='text'>{esc(one.text, 2000)}</td></tr>"
         for one in story.moments
     )
     heads = "".join(f"<th scope='col'>{name}</th>" for name in ("Line", "Time", "What"))

@@ -93,14 +93,14 @@ def row(found: Mapping[str, Any]) -> str:
     verdict, checks = esc(found["verdict"]), found.get("checks", {})
     counts = ", ".join(f"{number} {word}" for word, number in checks.items() if number)
     cells = (
-        f"<a href='{esc(found['release'])}/report.html'>{esc(found['release'])}</a>",
-        f"<span class='word {verdict}'>{verdict}</span>",
-        esc(found["sentence"] or f"not finished: {found['phase']}", 300),
-        esc(counts),
-        esc(found["started"][:19].replace("T", " ")),
-        took(found["started"], found["ended"]),
+        ("time", f"<a href='{esc(found['release'])}/report.html'>{esc(found['release'])}</a>"),
+        ("time", f"<span class='word {verdict}'>{verdict}</span>"),
+        ("", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
+        ("", esc(counts)),
+        ("time", esc(found["started"][:19].replace("T", " "))),
+        ("time", took(found["started"], found["ended"])),
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return "<tr>" + "".join(f"<td class='{kind}'>{cell}</td>" for kind, cell in cells) + "</tr>"
 
 
 def took(started: str, ended: str) -> str:

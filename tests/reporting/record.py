@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def main() -> None:
             assert child.stdout is not None
             while "50 % of users" not in child.stdout.readline():
                 assert child.poll() is None
+            time.sleep(5)
             child.send_signal(signal.SIGKILL)
         keep(rig, "r0004", "crashed")
         rig.platform().recover()
