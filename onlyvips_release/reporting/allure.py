@@ -166,6 +166,7 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
         return f"{said}no Node (18 or newer) on this machine; report.html has everything"
     if not (allure := command(env)):
         return f"{said}not installed; once and on line: npx --yes {PACKAGE} --version"
+    forget(history, f"Release {folder.name}")
     config = folder / "allurerc.json"
     config.write_text(json.dumps(configuration(folder, history)))
     out = folder / "allure"
@@ -184,6 +185,13 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
             return f"{said}this version calls Google Analytics in a way that could not be taken out"
         page.write_text(text)
     return f"Allure HTML: {out / 'index.html'}"
+
+
+def forget(history: Path, name: str) -> None:
+    """A release that is drawn again is not two releases."""
+    if history.exists():
+        lines = history.read_text().splitlines(keepends=True)
+        history.write_text("".join(line for line in lines if json.loads(line).get("name") != name))
 
 
 def configuration(folder: Path, history: Path) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from onlyvips_release.errors import Refused
-from onlyvips_release.publish import find, publish, read
+from onlyvips_release.publish import allure_html, find, publish, read
 from onlyvips_release.reporting import github
+from onlyvips_release.reporting.allure import forget
 from onlyvips_release.reporting.interval import interval
 from onlyvips_release.reporting.summary import Summary, schema
 from tests.reporting.kept import CASES, RELEASES, changed, published, suite
@@ -319,6 +320,51 @@ def test_allure_keeps_weights_apart_and_releases_together(reports: Path) -> None
     assert {"name": "traffic", "value": "10%"} in one["parameters"] or {"name": "traffic", "value": "50%"} in one[
         "parameters"
     ]
+
+
+PAGE = "<html><head>{}</head><body>Allure</body></html>"
+TAG = (
+    '<script async src="https://www.googletagmanager.com/gtag/js?id=G-X"></script>\n'
+    "<script>\n window.dataLayer = window.dataLayer || [];gtag('config')</script>"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "told", "left"),
+    [
+        ("", "no Node", None),
+        ("exit 3", "exit 3", None),
+        ("mkdir -p $6; exit 0", "it wrote no page", None),
+        (f"mkdir -p $6; cat > $6/index.html <<'E'\n{PAGE.format(TAG)}\nE", "Allure HTML: ", PAGE.format("")),
+        ("mkdir -p $6; echo '<script src=//www.googletagmanager.com/x>' > $6/index.html", "calls Google", None),
+    ],
+    ids=["no Node", "it fails", "no page", "analytics stripped", "analytics that cannot be stripped"],
+)
+def test_allure_page_is_there_without_analytics_or_a_line_says_why_not(
+    tmp_path: Path, program: str, told: str, left: str | None
+) -> None:
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name in ("node", "allure") if program else ():
+        (bin_ / name).write_text(f"#!/bin/sh\n{program}\n")
+        (bin_ / name).chmod(0o755)
+    for name in ("sh", "mkdir", "cat"):
+        (bin_ / name).symlink_to(str(shutil.which(name)))
+    folder = tmp_path / "r0001"
+    folder.mkdir()
+    line = allure_html(tmp_path, "r0001", {"PATH": str(bin_)})
+    assert line.startswith("Allure HTML")
+    assert told in line
+    page = folder / "allure" / "index.html"
+    assert (page.read_text().strip() if page.exists() else None) == left
+
+
+def test_release_that_is_drawn_again_is_once_in_the_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    forget(path, "Release r0001")
+    path.write_text('{"name": "Release r0001"}\n{"name": "Release r0002"}\n')
+    forget(path, "Release r0001")
+    assert path.read_text() == '{"name": "Release r0002"}\n'
 
 
 def test_list_has_every_release_newest_first_with_its_trend(reports: Path) -> None:
