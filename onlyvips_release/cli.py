@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from onlyvips_release import __version__
-from onlyvips_release.errors import PlanError, ReleaseError
+from onlyvips_release.errors import PlanError, Refused, ReleaseError
 
 if TYPE_CHECKING:
     from onlyvips_release.lifecycle import Release
@@ -162,17 +162,38 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
 @PLAN
 @JSON
 def plan(plan: Path, as_json: bool) -> None:
-    """Read PLAN and show what a release would do; nothing is touched (`run --dry-run` of other tools)."""
-    from onlyvips_release.planfile import load  # noqa: PLC0415
+    """Read PLAN, show what a release would do and what its bake can find out; nothing is touched."""
     from onlyvips_release.plantext import describe  # noqa: PLC0415
+    from onlyvips_release.wiring import Platform  # noqa: PLC0415
 
-    found, _ = load(plan)
+    platform = Platform.load(plan)
     if as_json:
         from onlyvips_release.plancodec import encode  # noqa: PLC0415
 
-        click.echo(json.dumps(encode(found), indent=1))
+        click.echo(json.dumps(encode(platform.plan), indent=1))
         return
-    click.echo(describe(found))
+    click.echo("\n".join([describe(platform.plan), *platform.forecast()]))
+
+
+@main.command()
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--plan", "other", type=click.Path(path_type=Path), help="Decide with this plan's limits instead.")
+@JSON
+def replay(journal: Path, other: Path | None, as_json: bool) -> None:
+    """Decide the release of JOURNAL (releases/ID/journal.jsonl) again, offline, from what was recorded."""
+    from onlyvips_release.journal import FileJournal  # noqa: PLC0415
+    from onlyvips_release.plancodec import encode  # noqa: PLC0415
+    from onlyvips_release.planfile import load  # noqa: PLC0415
+    from onlyvips_release.rejudge import rejudge  # noqa: PLC0415
+
+    if not journal.is_file():
+        raise Refused(f"{journal} is no file", remedy="give releases/ID/journal.jsonl of the state folder")
+    found = rejudge(FileJournal(journal).read(), load(other)[0] if other else None)
+    if as_json:
+        click.echo(json.dumps(encode(found), ensure_ascii=False))
+        return
+    word = f"{found.decided.verdict} at tick {found.tick}: " if found.decided else ""
+    click.echo(f"recorded: {found.recorded}\nreplayed: {word}{found.sentence}")
 
 
 @main.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from onlyvips_release.judge import ServiceHistory
 from onlyvips_release.model import Arm, Instance, Series, SuiteResult, Verdict
 from onlyvips_release.plan import ReleasePlan
 
@@ -31,7 +32,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job."""
+    """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job.
+
+    `history`: what earlier releases taught the judge, by service; `notes`: where that is from, or why it is not used.
+    """
 
     release: str
     target: str
@@ -39,6 +43,8 @@ class Started:
     plan_sha256: str
     holder: Mapping[str, str]
     revisions: Mapping[str, Mapping[Arm, str]]
+    history: Mapping[str, ServiceHistory] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ from onlyvips_release.events import (
     Unconfirmed,
     Watched,
 )
-from onlyvips_release.judge import ENVIRONMENT, ReleaseJudge
+from onlyvips_release.judge import ENVIRONMENT, ReleaseJudge, ServiceHistory
 from onlyvips_release.model import Arm, Instance, Series, SuiteResult, Verdict
 from onlyvips_release.plan import ReleasePlan, Step
 
@@ -223,7 +223,7 @@ class Release:
                 self.replaced += instances
                 self._replaced(revisions)
             case Promoted():
-                self._restart_judge(self.plan.watch)
+                self._restart_judge(self.plan.watch, {})
                 self.smoke, self.attempts = {}, {}
             case Watched():
                 self.watched = event
@@ -245,10 +245,13 @@ class Release:
         self.old = {name: arms.get(Arm.STABLE, "") for name, arms in event.revisions.items()}
         self.new = {name: arms[Arm.CANARY] for name, arms in event.revisions.items()}
         self.serving = dict(self.old)
-        self._restart_judge(self.plan.bake)
+        self.noted += event.notes
+        self._restart_judge(self.plan.bake, event.history)
 
-    def _restart_judge(self, bake: timedelta) -> None:
-        self.judge = ReleaseJudge(self.plan.judge, [service.name for service in self.plan.routed], bake)
+    def _restart_judge(self, bake: timedelta, known: Mapping[str, ServiceHistory]) -> None:
+        names = [service.name for service in self.plan.routed]
+        business = [service.name for service in self.plan.routed if service.business_calls]
+        self.judge = ReleaseJudge(self.plan.judge, names, bake, business, bool(self.plan.sticky), known)
         self.baseline, self.first_tick, self.troubled_ticks = False, None, 0
 
     def _suite(self, result: SuiteResult) -> None:

@@ -56,12 +56,20 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Raw cumulative counts of one instance. A new `start` means that the counter began again at zero."""
+    """Raw cumulative counts of one instance, and its gauges. A new `start` means that the counts began again at zero.
+
+    `latency`: (bucket, count) pairs of judge/buckets.py; `business`: good answers on the routes that the plan calls
+    business; `cpu`: seconds used so far; `memory`: resident bytes now. None = this source does not see it.
+    """
 
     name: str
     start: str
     good: int
     bad: int
+    latency: tuple[tuple[int, int], ...] | None = None
+    business: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
 
 
 Counters = Mapping[str, Mapping[Arm, tuple[Series, ...]]]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NoReturn
 
 from onlyvips_release.errors import PlanError, Problem
@@ -60,30 +62,73 @@ class ErrorLimits:
 
 @dataclass(frozen=True, slots=True)
 class SloLimits:
-    """Absolute guards. `errors`: share of users' first attempts that may fail, None = off."""
+    """Absolute guards. `errors`: share of users' first attempts that may fail; `share`: that may be `slower_than`;
+    None = off."""
 
     errors: float | None = 0.05
+    slower_than: timedelta | None = timedelta(milliseconds=500)
+    share: float = 0.01
 
     def __post_init__(self) -> None:
         if self.errors is not None and not 0 < self.errors < 1:
             refuse("judge.slo.errors", f"{self.errors} is not a share between 0 and 1")
+        if not 0 < self.share < 1:
+            refuse("judge.slo.share", f"{self.share} is not a share between 0 and 1")
+        if self.slower_than is not None and not timedelta(milliseconds=1) <= self.slower_than <= MINUTE:
+            refuse("judge.slo.slower_than", "give 1ms to 1m, or off")
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeLimits:
+    """CPU or memory. `more`: tolerated share above stable; `most`: absolute, in cores or bytes, None = none."""
+
+    more: float
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.more <= 10:
+            refuse("more", f"{self.more} is not a share above 0, at most 10")
+        if self.most is not None and self.most <= 0:
+            refuse("most", "must be more than nothing")
+
+
+CPU, MEMORY = GaugeLimits(0.2), GaugeLimits(0.1)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgePlan:
     """Limits of the judge. `alpha`: chance to roll back a canary within tolerance; `beta`: chance to promote one
-    beyond the never-accept line; both for any number of looks. `tick`: time between two samples."""
+    beyond the never-accept line; both for any number of looks. `tick`: time between two samples.
+
+    `slower`: tolerated latency (0.1 = 10 % slower), None = 10 % where history tells how much it wanders, else 25 %,
+    0 = off. `volume`: least share of stable's business calls per request; `traffic_share`: least share of the weight;
+    None = off. Gauges are read in blocks of `block` after `warm_up`.
+    """
 
     alpha: float = 0.01
     beta: float = 0.05
     tick: timedelta = 2 * SECOND
     errors: ErrorLimits = ErrorLimits()
     slo: SloLimits = SloLimits()
+    slower: float | None = None
+    volume: float | None = 0.9
+    traffic_share: float | None = 0.8
+    cpu: GaugeLimits | None = CPU
+    memory: GaugeLimits | None = MEMORY
+    block: timedelta = MINUTE
+    warm_up: timedelta = 3 * MINUTE
 
     def __post_init__(self) -> None:
         for key, value in (("alpha", self.alpha), ("beta", self.beta)):
             if not 0 < value < 0.5:
                 refuse(f"judge.{key}", f"{value} is not between 0 and 0.5")
+        for key, share in (("volume", self.volume), ("traffic_share", self.traffic_share)):
+            if share is not None and not 0 < share <= 1:
+                refuse(f"judge.{key}", f"{share} is not a share above 0, at most 1 (or off)")
+        if self.slower is not None and not 0 <= self.slower <= 10:
+            refuse("judge.slower", f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)")
+        if not SECOND <= self.block <= 60 * MINUTE:
+            refuse("judge.block", "give 1s to 1h")
         if not timedelta(milliseconds=200) <= self.tick <= 5 * MINUTE:
             refuse("judge.tick", "give 200ms to 5m")
 
@@ -165,11 +210,22 @@ class Process:
     cwd: str = ""
 
 
+BUSINESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"backend-api": ("POST /api/tasks/complete", "POST /api/content/{id}/view")}
+)
+"""What OnlyVips' own services are there for (platform.md sections 5 and 7), by service; a plan overrides it."""
+
+CALL = re.compile(r"[A-Z]{1,10} (?:/(?:\*|\{\w*\}|[\w.~%!$&'()+,;=:@-]*))+", re.ASCII)
+"""`METHOD /path`; a whole segment may be `*` or `{name}`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service of the platform. `process` is None for a service that someone else runs (`external`).
 
     `stable` None = whatever runs. `host` is the Host header pattern of the router ("" = all that is left over).
+    `business`: calls whose good answers (2xx) are counted as business, None = `BUSINESS` of its name.
+    `traffic`: users' requests per second that are expected, for the forecast.
     """
 
     name: str
@@ -182,6 +238,8 @@ class Service:
     health: Health | None = None
     identity: Identity | None = None
     process: Process | None = None
+    traffic: float | None = None
+    business: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower() or len(self.name) > 40:
@@ -192,8 +250,20 @@ class Service:
             self._check_process(self.process)
         if self.stable is not None:
             self._check_difference(self.stable)
+        if self.traffic is not None and not 0 < self.traffic < 1e6:
+            refuse("traffic", f"{self.traffic} is not a number of requests per second above 0")
         if self.per_try_timeout >= self.timeout:
             refuse("per_try_timeout", "must be shorter than timeout, or a retry never gets its turn")
+        if self.business and not self.routed:
+            refuse("business", "a service without traffic has no business calls: leave it out")
+        for call in self.business or ():
+            if not CALL.fullmatch(call):
+                refuse("business", f"{call!r} is not METHOD /path")
+
+    @property
+    def business_calls(self) -> tuple[str, ...]:
+        """`METHOD /path` of each kind of call that counts as business."""
+        return BUSINESS.get(self.name, ()) if self.business is None else self.business
 
     def _check_external(self) -> None:
         if not self.routed:

@@ -33,7 +33,7 @@ Loc = tuple[int | str, ...]
 """Where in the file: keys, and list indices that count from 0."""
 
 NOT_BUILT = frozenset({
-    "launch", "notify", "docker", "kubernetes", "image", "compose", "deployment", "network", "slower_than", "share",
+    "launch", "notify", "docker", "kubernetes", "image", "compose", "deployment", "network",
 })  # fmt: skip
 NO_VALUE = "has no value: give one or leave the key out"
 LONGEST = timedelta(days=31)
@@ -126,6 +126,27 @@ def share_or_off(value: object) -> float | None:
     return None if value is None or value == "off" else number(value)
 
 
+def zero_or_number(value: object) -> float:
+    """A number; `off` is 0."""
+    return 0.0 if value == "off" else number(value)
+
+
+def duration_or_off(value: object) -> timedelta | None:
+    """A duration, or `off` (also null)."""
+    return None if value is None or value == "off" else duration(value)
+
+
+def size(value: object) -> float:
+    """Bytes: a number, or one with kB, MB, GB."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(kB|MB|GB)", value) if isinstance(value, str) else None
+    if match:
+        return float(match[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[match[2]]
+    try:
+        return number(value)
+    except ValueError:
+        raise ValueError("give a size such as 512MB") from None
+
+
 def address(value: object) -> tuple[str, int]:
     """`IPv4:PORT`. `localhost` becomes 127.0.0.1, so that nobody listens where a resolver happens to point."""
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
@@ -189,12 +210,16 @@ Host = Annotated[
 Header = Annotated[str, matching(TOKEN, "give the name of a header")]
 Sticky = Annotated[str, matching(rf"(?:header|cookie):{TOKEN}|client", "give header:NAME, cookie:NAME or client")]
 UrlPath = Annotated[str, matching(r"/[!-~]*", "give a path that begins with /")]
+Call = Annotated[
+    str, matching(plan.CALL.pattern, "give METHOD /path without query; a whole segment may be * or {name}")
+]
 Upstream = Annotated[str, AfterValidator(upstream)]
 Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
 Span = Annotated[Duration, AfterValidator(longer_than_nothing)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Port = Annotated[Whole, AfterValidator(in_range)]
 Number = Annotated[float, BeforeValidator(number)]
+NumberOrOff = Annotated[float | None, BeforeValidator(share_or_off)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -240,6 +265,16 @@ class Via:
             return part.build()
         except PlanError as error:
             raise _Contradiction(error) from None
+
+
+class OrOff(Via):
+    """The same, or `off`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, go: None if value == "off" else go(value), inner
+        )
 
 
 class StepPart(Part):
@@ -301,8 +336,10 @@ class ServicePart(Part):
     health: Opt[Annotated[plan.Health, Via(HealthPart)]] = None
     identity: Opt[IdentityPart] = None
     process: Opt[Annotated[plan.Process, Via(ProcessPart)]] = None
+    business: Opt[tuple[Call, ...]] = None
     external: Opt[Flag] = None
     routed: Opt[Flag] = None
+    traffic: Opt[Number] = None
     stable: Opt[RevisionPart] = None
     canary: RevisionPart
 
@@ -341,7 +378,33 @@ class SloPart(Part):
     """Absolute guards."""
 
     makes: ClassVar[Callable[..., Any]] = plan.SloLimits
-    errors: Annotated[float | None, BeforeValidator(share_or_off)] = None
+    errors: NumberOrOff = None
+    slower_than: Annotated[timedelta | None, BeforeValidator(duration_or_off)] = None
+    share: Opt[Number] = None
+
+
+class GaugePart(Part):
+    """Limits of CPU or memory. Only what is given replaces the default."""
+
+    default: ClassVar[plan.GaugeLimits]
+    more: Opt[Number] = None
+    most: Opt[Number] = None
+
+    def build(self) -> plan.GaugeLimits:
+        return replace(self.default, **self.given())
+
+
+class CpuPart(GaugePart):
+    """`most` in cores."""
+
+    default = plan.CPU
+
+
+class MemoryPart(GaugePart):
+    """`most` in bytes."""
+
+    default = plan.MEMORY
+    most: Opt[Annotated[float, BeforeValidator(size)]] = None
 
 
 class JudgePart(Part):
@@ -353,6 +416,13 @@ class JudgePart(Part):
     tick: Opt[Duration] = None
     errors: Opt[Annotated[plan.ErrorLimits, Via(ErrorsPart)]] = None
     slo: Opt[Annotated[plan.SloLimits, Via(SloPart)]] = None
+    slower: Annotated[float | None, BeforeValidator(zero_or_number)] = None
+    volume: NumberOrOff = None
+    traffic_share: NumberOrOff = None
+    cpu: Annotated[plan.GaugeLimits | None, OrOff(CpuPart)] = None
+    memory: Annotated[plan.GaugeLimits | None, OrOff(MemoryPart)] = None
+    block: Opt[Span] = None
+    warm_up: Opt[Duration] = None
 
 
 class SmokePart(Part):

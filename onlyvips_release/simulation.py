@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from onlyvips_release.errors import NotReady, Unavailable
 from onlyvips_release.events import Event
+from onlyvips_release.judge.buckets import bucket
 from onlyvips_release.model import (
     Arm,
     Counters,
@@ -34,11 +35,12 @@ ErrorRate = Callable[[str, str, float], float]
 
 @dataclass
 class World:
-    """Everything that the ports act on. `rps`: users' requests per second and service."""
+    """Everything that the ports act on. `rps`: users' requests per second and service, `milliseconds` each takes."""
 
     plan: ReleasePlan
     rps: float = 10.0
     error_rate: ErrorRate = lambda service, revision, at: 0.0
+    milliseconds: float = 20.0
     seed: int = 0
     on_call: Callable[[str], None] = lambda name: None
     time: float = 0.0
@@ -247,14 +249,12 @@ class SimSource:
         self.world.call("source.sample")
         if not self.world.router_up:
             raise Unavailable("the router does not answer")
-        start = f"epoch {self.world.epoch}"
-        return {
-            service.name: {
-                arm: (Series(f"{service.name} {arm}", start, *self.world.counts.get((service.name, arm), [0, 0])),)
-                for arm in Arm
-            }
-            for service in self.world.plan.routed
-        }
+        return {s.name: {arm: (self._series(s.name, arm),) for arm in Arm} for s in self.world.plan.routed}
+
+    def _series(self, service: str, arm: Arm) -> Series:
+        good, bad = self.world.counts.get((service, arm), [0, 0])
+        latency = ((bucket(self.world.milliseconds), good + bad),)
+        return Series(f"{service} {arm}", f"epoch {self.world.epoch}", good, bad, latency)
 
 
 @dataclass

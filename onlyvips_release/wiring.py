@@ -12,12 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from onlyvips_release import events, install
+from onlyvips_release import events, install, outlook
 from onlyvips_release.algebra import described
 from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
 from onlyvips_release.guardian import NoGuardian
+from onlyvips_release.history import HistoryFolder, lessons
 from onlyvips_release.journal import FileJournal
 from onlyvips_release.lease import REPAIR, FileLease, held, holder
 from onlyvips_release.lifecycle import FINAL, Release, replay
@@ -68,6 +69,7 @@ class Platform:
         self.state = self.place.state / plan.platform
         self.clock = clock or SystemClock()
         self.lease = FileLease(self.state / "live", self.clock)
+        self.history = HistoryFolder(self.state / "history")
         self.workloads: dict[str, install.KeptWorkload] = {s.name: self._workload(s) for s in plan.services}
 
     @classmethod
@@ -157,6 +159,14 @@ class Platform:
             finally:
                 router.reset()
 
+    def forecast(self) -> list[str]:
+        """What the bake can find out with the traffic there is, and which history that is from."""
+        kept = [(s, self.workloads[s.name].stable()) for s in self.plan.services]
+        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in kept)
+        plan = replace(self.plan, services=tuple(filled))
+        known, notes = self.history.read(plan, self.clock.now())
+        return [*outlook.describe(plan, known), *(f"  {note}" for note in notes)]
+
     def ask(self, what: str) -> None:
         """Leave a wish for the running release; Refused when none runs."""
         if not held(self.state / "live"):
@@ -218,10 +228,11 @@ class Platform:
         """Everything the runner needs for one release; its pin token is kept in the release's folder (0600)."""
         token = self._token(release)
         workloads = {service.name: self._workload(service) for service in plan.services}
+        processes = [workload for workload in workloads.values() if isinstance(workload, ProcessWorkload)]
         return Ports(
             router=self.router(release, token),
             workloads=workloads,
-            source=EnvoySource(self.state, plan),
+            source=EnvoySource(self.state, plan, lambda: [i for workload in processes for i in workload.inspect()]),
             prober=self.prober(token),
             checks=self.checks(release, token),
             journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
@@ -277,6 +288,9 @@ class Platform:
             return release
         finally:
             self._publish(release, on_event)
+        if release.finished and release.phase in FINAL:
+            journal = FileJournal(self.journal(release.id)).read()
+            self.history.keep(lessons(journal, ports.clock.now().isoformat()))
         return release
 
     def _publish(self, release: Release, on_event: OnEvent) -> None:
@@ -323,7 +337,8 @@ class Platform:
             "commit": env.get("GITHUB_SHA") or env.get("CI_COMMIT_SHA") or "",
         }
         who = {key: str(value) for key, value in {**holder(), **ci}.items()}
-        return events.Started(name, plan.target, plan, self.sha256, who, revisions)
+        known, notes = self.history.read(plan, self.clock.now())
+        return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes)
 
     def _smoke(self, release: str, token: str) -> SuiteRun:
         return self._suite("smoke", Arm.STABLE, release, token)

@@ -24,18 +24,30 @@ Pure and usable alone, by people who have counts from anywhere:
 from __future__ import annotations
 
 from onlyvips_release.judge.compare import Compare, Lines
-from onlyvips_release.judge.dispersion import Dispersion, History
+from onlyvips_release.judge.dispersion import Dispersion, History, measure
+from onlyvips_release.judge.gauge import Gauge, Leak
+from onlyvips_release.judge.history import ServiceHistory
+from onlyvips_release.judge.interval import Interval
 from onlyvips_release.judge.judgement import Judgement, MetricView
+from onlyvips_release.judge.latency import Latency
 from onlyvips_release.judge.verdict import ENVIRONMENT, SMOULDERING, ReleaseJudge
+from onlyvips_release.judge.volume import Volume
 
 __all__ = [
     "ENVIRONMENT",
     "SMOULDERING",
     "Compare",
     "Dispersion",
+    "Gauge",
     "History",
+    "Interval",
     "Judgement",
+    "Latency",
+    "Leak",
     "Lines",
     "MetricView",
     "ReleaseJudge",
+    "ServiceHistory",
+    "Volume",
+    "measure",
 ]

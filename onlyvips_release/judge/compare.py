@@ -2,40 +2,43 @@
 
 Evidence E against "a <= rho b + delta" is a mixture of likelihood ratios against the projection of a guess made from
 the past only; E' is the same against "a >= rho_p b + delta_p". Both are e-processes: P(sup E >= 1/alpha) <= alpha.
-Sources: Turner, Ly, Grünwald 2106.02693 and Turner, Grünwald 2203.09785 (projection); Shin, Ramdas, Rinaldo 2203.03532
-(late starts, here with total weight 1); Ville 1939.
+Sources: Turner, Ly, Grünwald 2106.02693 and Turner, Grünwald 2203.09785 (projection); Ville 1939.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onlyvips_release.judge.dispersion import Dispersion, History
+from onlyvips_release.judge.dispersion import HALF_LIFE, Dispersion, History
+from onlyvips_release.judge.mixture import HUGE, Mixture
+from onlyvips_release.judge.numbers import EDGE, bounded, clip, logit, sigmoid
 
 SHIFTS = (0.25, 0.5, 0.9, 1.5, 2.4, 3.8, 5.6)
 """Alternatives, in logits above the tolerated line; the eighth is `GROSS`."""
 
 MIXTURE = (0.16, 0.20, 0.20, 0.16, 0.11, 0.07, 0.05, 0.05)
 GROSS = math.log(9)
-HALF_LIFE = 345.0
-"""Seconds after which stable's past counts half in the guess of its rate."""
 
 POOL_SECONDS = 30.0
+"""How long the counts of one arm wait for the other's."""
+
 CAP = 4.0
-HUGE = 1e30
+"""Most that one tick may add to ln E (over sqrt(phi)): no single tick convicts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Tolerated: a <= rho b + delta. Never accept: a >= rho_p b + delta_p. rho = 0: an absolute guard."""
+    """Tolerated: a <= rho b + delta. Never accept: a >= rho_p b + delta_p, None = proves nothing.
+
+    rho = 0: an absolute guard.
+    """
 
     rho: float
     delta: float
-    rho_p: float
-    delta_p: float
+    rho_p: float = 0.0
+    delta_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +50,26 @@ class Guess:
 
 
 class Compare:
-    """One metric of one service. Constant memory; `fold` once per tick."""
+    """One metric of one service. Constant memory; `fold` once per tick. `planned`: ticks of the whole release."""
 
-    __slots__ = (
-        "A",
-        "B",
-        "W",
-        "_cn",
-        "_cx",
-        "_pn",
-        "_pool",
-        "_px",
-        "dispersion",
-        "dt",
-        "judged",
-        "lines",
-        "planned",
-        "t",
-    )
+    __slots__ = ("B", "_cn", "_cx", "_pn", "_pool", "_px", "_waits", "dispersion", "judged", "lines", "mixture", "q")
 
     def __init__(self, lines: Lines, dt: float, planned: int, history: History | None = None) -> None:
-        self.lines, self.dt, self.planned = lines, dt, planned
-        self.dispersion = Dispersion(dt, history)
-        self.A, self.B = [0.0] * len(MIXTURE), [1 / 3] * 3
-        self.W, self.t, self.judged = 0.0, 0, 0
+        self.lines, self.q = lines, 2 ** (-dt / HALF_LIFE)
+        self.mixture = Mixture(MIXTURE, planned)
+        self.dispersion = Dispersion(dt, history.phi0 if history else None)
+        self.B = [1 / 3] * 3
+        self.judged = 0
         self._pn = max(history.requests, 1.0) if history else 50.0
         self._px = max(history.rate * self._pn, 0.5) if history else 0.5
         self._cx, self._cn = 20 * self._px / self._pn, 20.0
-        self._pool: deque[tuple[float, float, float, float, Guess]] = deque(maxlen=max(1, round(POOL_SECONDS / dt)))
+        self._waits = max(1, round(POOL_SECONDS / dt)) if lines.rho > 0 else 1
+        self._pool: list[tuple[float, float, float, float, Guess]] = []
 
     @property
     def evidence(self) -> float:
         """E: how strongly the data speak against "the canary is within tolerance"; 1 = nothing seen."""
-        return sum(pi * a for pi, a in zip(MIXTURE, self.A, strict=True)) + max(0.0, 1 - self.W)
+        return self.mixture.evidence
 
     @property
     def promote_evidence(self) -> float:
@@ -92,117 +82,121 @@ class Compare:
         return Guess(clip(self._px / self._pn, 1e-6, 0.95), clip(self._cx / self._cn, 1e-6, 0.999))
 
     def fold(self, xc: float, nc: float, xb: float, nb: float) -> None:
-        """One tick: bad events and requests of canary and stable (0 <= x <= n)."""
-        xc, xb = min(xc, nc), min(xb, nb)
-        w = self._start_weight()
-        self._pool.append((xc, nc, xb, nb, self.guess))
-        if self.lines.rho == 0:
-            while len(self._pool) > 1:
-                self._pool.popleft()
-        if self._judge_pool(w):
-            self.judged += 1
-            self._pool.clear()
-        else:
-            self.A = [a + w for a in self.A]
-        self.W += w
-        self.t += 1
+        """One tick: bad events and requests of canary and stable. Nonsense counts as no request."""
+        (xc, nc), (xb, nb) = bounded(xc, nc), bounded(xb, nb)
+        self._wait((xc, nc, xb, nb, self.guess))
+        if not self._judge_pool():
+            self.mixture.idle()
         self.dispersion.fold((xc, nc, xb, nb))
-        if nb > 0:  # a silence ages nothing: else the floor of 0.05 events becomes the whole guess
-            q = 2 ** (-self.dt / HALF_LIFE)
-            self._px, self._pn = max(self._px * q + xb, 0.05), self._pn * q + nb
+        if nb > 0:  # silence teaches nothing: forgetting without hearing would drive the guess to 0.95
+            self._px, self._pn = max(self._px * self.q + xb, 0.05), self._pn * self.q + nb
         self._cx, self._cn = self._cx + xc, self._cn + nc
 
-    def drop_pool(self) -> None:
-        """Counts that still wait belong to another weight."""
+    def idle(self, ticks: int) -> None:
+        """`ticks` ticks without any request, at once: the same as folding each."""
+        self.mixture.idle(ticks)
+        for _ in range(min(ticks, self._waits)):
+            self._wait((0, 0, 0, 0, self.guess))
+        self.dispersion.idle(ticks)
+
+    def new_weight(self) -> None:
+        """Counts that wait for the other arm are dropped: they belong to the weight before."""
         self._pool.clear()
 
-    def _start_weight(self) -> float:
-        """Half at the first tick, the rest spread over the planned ones, so that late faults are found too."""
-        if self.t == 0:
-            return 0.5
-        return 0.5 / (self.planned - 1) if self.t < self.planned else 0.0
+    def _wait(self, tick: tuple[float, float, float, float, Guess]) -> None:
+        self._pool = [*self._pool[1 - self._waits :], tick] if self._waits > 1 else [tick]
 
-    def _judge_pool(self, w: float) -> bool:
-        xc, nc, xb, nb = (sum(tick[column] for tick in self._pool) for column in range(4))  # type: ignore[misc]
+    def _judge_pool(self) -> bool:
+        """Both arms have been heard: every alternative pays. The guess is the one before the first waiting tick."""
+        if len(self._pool) == 1:
+            xc, nc, xb, nb, guess = self._pool[0]
+        else:
+            xc, nc, xb, nb = (sum([tick[column] for tick in self._pool]) for column in range(4))  # type: ignore[misc]
+            guess = self._pool[0][4]
         if nc <= 0 or (nb <= 0 and self.lines.rho > 0):
             return False
-        guess, phi = self._pool[0][4], self.dispersion.phi
+        phi, counts = self.dispersion.phi, (xc, nc, xb, nb)
         cap = CAP / math.sqrt(phi)
-        for k, llr in enumerate(self._against_tolerated((xc, nc, xb, nb), guess)):
-            step = max(min(llr / phi, cap), -60.0)
-            self.A[k] = min((self.A[k] + w) * math.exp(step), HUGE)
-        for k, llr in enumerate(self._against_beyond((xc, nc, xb, nb), guess)):
-            self.B[k] = clip(self.B[k] * math.exp(clip(llr / phi, -60.0, 60.0)), 1e-12, HUGE)
+        self.mixture.pay([max(min(llr / phi, cap), -60.0) for llr in self._against_tolerated(counts, guess)])
+        if self.lines.delta_p is not None:
+            beyond = self._against_beyond(counts, guess, self.lines.delta_p)
+            factors = [math.exp(clip(llr / phi, -60.0, 60.0)) for llr in beyond]
+            self.B = [clip(b * factor, 1e-12, HUGE) for b, factor in zip(self.B, factors, strict=True)]
+        self.judged += 1
+        self._pool.clear()
         return True
 
-    def _against_tolerated(self, counts: tuple[float, float, float, float], guess: Guess) -> Iterable[float]:
+    def _against_tolerated(self, counts: Sequence[float], guess: Guess) -> list[float]:
         """Log likelihood ratios of the alternatives; one that lies inside the null says nothing."""
-        rho, delta = self.lines.rho, self.lines.delta
-        line = rho * guess.b1 + delta
+        rho, delta, b1 = self.lines.rho, self.lines.delta, guess.b1
+        line = rho * b1 + delta
         lm = logit(clip(line, 1e-7, 0.97))
         lt = max(GROSS, lm + 0.5)
-        for height in (*(min(lm + h, lt) for h in SHIFTS), lt):
-            a1 = sigmoid(height)
-            yield 0.0 if a1 <= line else likelihood_ratio(counts, a1, guess.b1, rho, delta)
+        found = []
+        for h in SHIFTS:
+            a1 = sigmoid(min(lm + h, lt))
+            found.append(likelihood_ratio(counts, a1, b1, rho, delta) if a1 > line else 0.0)
+        a1 = sigmoid(lt)
+        found.append(likelihood_ratio(counts, a1, b1, rho, delta) if a1 > line else 0.0)
+        return found
 
-    def _against_beyond(self, counts: tuple[float, float, float, float], guess: Guess) -> Iterable[float]:
-        rho, delta = self.lines.rho_p, self.lines.delta_p
+    def _against_beyond(self, counts: Sequence[float], guess: Guess, delta: float) -> list[float]:
+        """The same for three alternatives on the good side of the never-accept line."""
+        rho = self.lines.rho_p
         lim = min(rho * guess.b1 + delta, 0.999)
         low, middle = (guess.b1, (guess.b1 + lim) / 2) if rho > 0 else (0.1 * lim, 0.5 * lim)
-        for a1 in (low, middle, guess.ah):
-            yield likelihood_ratio(counts, min(a1, 0.97 * lim), guess.b1, rho, delta)
+        return [
+            likelihood_ratio(counts, max(min(a1, 0.97 * lim), 1e-12), guess.b1, rho, delta)
+            for a1 in (low, middle, guess.ah)
+        ]
 
 
-def likelihood_ratio(
-    counts: tuple[float, float, float, float], a1: float, b1: float, rho: float, delta: float
-) -> float:
+def likelihood_ratio(counts: Sequence[float], a1: float, b1: float, rho: float, delta: float) -> float:
     """ln of (a1, b1) over its projection onto the line a = rho b + delta."""
     xc, nc, xb, nb = counts
     a0, b0 = project(a1, b1, nc, nb, rho, delta)
-    found = xc * math.log(a1 / a0) + (nc - xc) * math.log((1 - a1) / (1 - a0))
+    found = (nc - xc) * math.log((1 - a1) / (1 - a0))
+    if xc:
+        found += xc * math.log(a1 / a0)
     if rho > 0:
-        found += xb * math.log(b1 / b0) + (nb - xb) * math.log((1 - b1) / (1 - b0))
+        found += (nb - xb) * math.log((1 - b1) / (1 - b0))
+        if xb:
+            found += xb * math.log(b1 / b0)
     return found
 
 
 def project(a1: float, b1: float, nc: float, nb: float, rho: float, delta: float) -> tuple[float, float]:
-    """The point of a = rho b + delta that minimises nc KL(b-side) + nb KL: Newton inside a bracket."""
-    if rho == 0:
-        return delta, b1
-    lo, hi = sorted((b1, (a1 - delta) / rho))
-    lo, hi = max(lo, 1e-9), min(hi, (1 - 1e-9 - delta) / rho, 1 - 1e-9)
+    """The point (a0, b0) of a = rho b + delta that minimises nc KL(a1, a) + nb KL(b1, b).
+
+    Newton inside a bracket, from the root for small rates (there the derivative is a quadratic); rho = 0: stable plays
+    no part.
+    """
+    if rho < EDGE:
+        return clip(delta, EDGE, 1 - EDGE), b1
+    lo, hi = b1, (a1 - delta) / rho
+    if hi < lo:
+        lo, hi = hi, lo
+    lo, hi = max(lo, EDGE), min(hi, (1 - EDGE - delta) / rho, 1 - EDGE)
     if hi <= lo:
-        return rho * lo + delta, lo
-    b = b1 if lo < b1 < hi else (lo + hi) / 2
+        return clip(rho * lo + delta, EDGE, 1 - EDGE), lo
+    weight = nc * rho
+    square, half = rho * (weight + nb), (weight * (a1 - delta) + nb * (rho * b1 - delta)) / 2
+    b = (half + math.sqrt(half * half + square * nb * b1 * delta)) / square
+    if not lo < b < hi:
+        b = (lo + hi) / 2
     for _ in range(60):
         a = rho * b + delta
-        u, v = b * (1 - b), a * (1 - a)
-        h = nc * rho * (a - a1) * u + nb * (b - b1) * v
+        u, v, da, db = b * (1 - b), a * (1 - a), a - a1, b - b1
+        h = weight * da * u + nb * db * v
         if h > 0:
             hi = b
         else:
             lo = b
-        slope = nc * rho * (rho * u + (a - a1) * (1 - 2 * b)) + nb * (v + (b - b1) * rho * (1 - 2 * a))
+        slope = weight * (rho * u + da * (1 - 2 * b)) + nb * (v + db * rho * (1 - 2 * a))
         new = b - h / slope if slope else -1.0
         if not lo < new < hi:
             new = (lo + hi) / 2 if lo > hi / 5 else math.sqrt(lo * hi)
-        done = abs(new - b) < 1e-7 * b
-        b = new
-        if done:
+        step, b = new - b, new
+        if -1e-7 * b < step < 1e-7 * b:
             break
     return rho * b + delta, b
-
-
-def clip(value: float, low: float, high: float) -> float:
-    """Inside [low, high]."""
-    return min(max(value, low), high)
-
-
-def logit(p: float) -> float:
-    """ln of the odds."""
-    return math.log(p / (1 - p))
-
-
-def sigmoid(x: float) -> float:
-    """Inverse of logit."""
-    return 1 / (1 + math.exp(-x))

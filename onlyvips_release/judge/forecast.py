@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from onlyvips_release.judge.compare import Lines, logit, project
+from onlyvips_release.judge.compare import Lines, project
+from onlyvips_release.judge.numbers import kl, logit
 
 PHI = NormalDist().cdf
 
@@ -16,18 +17,44 @@ def to_promote(rate: float, r: float, lines: Lines, phi: float, beta: float, q: 
     `rate`: both arms' bad share; `r`: stable requests per canary request.
     """
     p = max(rate, 1e-6)
-    return requests(p, p, r, (lines.rho_p, lines.delta_p), phi * (math.log(1 / beta) + 1.1), q)
+    return requests(p, p, r, (lines.rho_p, lines.delta_p or 0.0), phi * (math.log(1 / beta) + 1.1), q)
 
 
-def to_find(bad: float, rate: float, r: float, lines: Lines, phi: float, threshold: float, q: float = 0.9) -> float:
+def to_find(
+    bad: float, rate: float, r: float, lines: Lines, phi: float, threshold: float, q: float = 0.9, late: int = 0
+) -> float:
     """Canary requests after which a canary of share `bad` is stopped with probability q; inf within tolerance.
 
-    `threshold`: what this metric's evidence must reach, 1/(alpha w).
+    `threshold`: what this metric's evidence must reach, 1/(alpha w). `late`: the planned ticks N of the release, for
+    a fault that begins late in it; 0: it is there from the first tick.
     """
     if bad <= lines.rho * rate + lines.delta:
         return math.inf
-    needed = phi * (math.log(threshold) + 1.9 + math.log(2))
+    start = max(0.0, math.log(late / 0.5) - 1) if late else math.log(2)
+    needed = phi * (math.log(threshold) + 1.9 + start)
     return requests(min(bad, 0.999), max(rate, 1e-6), r, (lines.rho, lines.delta), needed, q)
+
+
+def seconds(n: float, per_second: float, dt: float, phi: float, threshold: float, *, late: bool = False) -> float:
+    """Time until n canary requests came, at `per_second`, in whole ticks of `dt` seconds; inf without traffic.
+
+    The cap bounds it from below: no tick adds more than 4/sqrt(phi) to ln E (matters with many services).
+    """
+    if per_second <= 0 or math.isinf(n):
+        return math.inf
+    capped = math.sqrt(phi) / 4 * math.log(2 * threshold)
+    return max(math.ceil(n / per_second / dt), math.ceil(capped), 3 if late else 2) * dt
+
+
+def smallest(rate: float, r: float, lines: Lines, phi: float, threshold: float, n: float, q: float = 0.9) -> float:
+    """The smallest bad share of the canary that n canary requests find with probability q; inf: none."""
+    low, high = lines.rho * rate + lines.delta, 0.999
+    if low >= high or to_find(high, rate, r, lines, phi, threshold, q) > n:
+        return math.inf
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if to_find(middle, rate, r, lines, phi, threshold, q) <= n else (middle, high)
+    return high
 
 
 def requests(a1: float, b1: float, r: float, line: tuple[float, float], needed: float, q: float) -> float:
@@ -52,9 +79,3 @@ def passed(n: float, drift: float, spread: float, needed: float) -> float:
     root = math.sqrt(spread * n)
     late = math.exp(min(2 * needed * drift / spread, 700.0)) * PHI(-(drift * n + needed) / root)
     return min(1.0, PHI((drift * n - needed) / root) + late)
-
-
-def kl(p: float, q: float) -> float:
-    """Relative entropy of two bad shares, in nats."""
-    p, q = min(max(p, 1e-12), 1 - 1e-12), min(max(q, 1e-12), 1 - 1e-12)
-    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))

@@ -10,7 +10,12 @@ from onlyvips_release.model import Verdict
 
 @dataclass(frozen=True, slots=True)
 class MetricView:
-    """What one metric says now. Counts are cumulative since the first step; `weight` is w_j of R."""
+    """What one metric says now.
+
+    `evidence` E against "within tolerance", `promote_evidence` E' against "beyond the never-accept line" (None = this
+    metric proves nothing); `weight`: w_j of R; `story` and `limit`: what was seen and what is tolerated, in words;
+    `state`: "" = judged, else why not. Counts are the service's requests since the first step.
+    """
 
     service: str
     metric: str
@@ -23,13 +28,18 @@ class MetricView:
     weight: float
     phi: float
     required: bool
-    tolerated: float
-    stable_rate: float
+    story: str
+    limit: str
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One look. `R` is what counts against the canary, `threshold` what it takes to convict; `blame` "" = nobody."""
+    """One look. `R` = sum of w_j E_j, `threshold` = 1/alpha; `blame` "" = nobody.
+
+    `convicted`: services whose own share of R reaches the threshold (family-wise error <= alpha). `metrics` are filled
+    in where the look decides something.
+    """
 
     verdict: Verdict
     reason: str
@@ -37,9 +47,11 @@ class Judgement:
     final: bool
     R: float
     threshold: float
-    blame: str
-    metrics: tuple[MetricView, ...]
+    blame: str = ""
+    metrics: tuple[MetricView, ...] = ()
+    convicted: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For the journal and `--json`."""
-        return {**asdict(self), "verdict": str(self.verdict), "metrics": [asdict(view) for view in self.metrics]}
+        metrics = [asdict(view) for view in self.metrics]
+        return {**asdict(self), "verdict": str(self.verdict), "metrics": metrics, "convicted": list(self.convicted)}

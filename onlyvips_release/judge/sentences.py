@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from onlyvips_release.judge.judgement import MetricView
 from onlyvips_release.plan import Line
+
+if TYPE_CHECKING:
+    from onlyvips_release.judge.judgement import MetricView
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What promotion lacks: `options` are (weight, canary requests still needed, minutes)."""
+class Option:
+    """What promotion still lacks at a weight: canary requests (0 = an equal one had enough), and minutes."""
 
-    service: str
-    seen: int
-    options: Sequence[tuple[int, float, float]]
-
-    @property
-    def missing(self) -> float:
-        """Minutes at the current weight."""
-        return self.options[0][2]
+    weight: int
+    left: float
+    minutes: float
 
 
-def rollback(view: MetricView, alpha: float) -> str:
-    """Why the canary is stopped."""
-    odds = f"fewer than 1 of {round(1 / alpha)} releases"
-    seen = f"{view.service}: {share(view.canary_bad, view.canary_total)} of canary requests failed"
-    against = f"{share(view.stable_bad, view.stable_total)} on stable"
-    if view.metric == "slo_errors":
-        limit = f"your absolute limit is {percent(view.tolerated)}"
-    else:
-        limit = f"you tolerate {percent(view.tolerated)}"
+def rollback(view: MetricView, alpha: float, convicted: Sequence[str] = ()) -> str:
+    """Why the canary is stopped. `convicted`: services whose own evidence would have been enough."""
+    others = [service for service in convicted if service != view.service]
+    also = f" Convicted on their own too: {', '.join(others)}." if others else ""
     return (
-        f"{seen} against {against}; {limit}. Were it within tolerance, evidence this strong would appear in {odds}, "
-        "however often we look."
+        f"{view.service}: {view.story}; {view.limit}. Were it within tolerance, evidence this strong would appear in "
+        f"fewer than 1 of {round(1 / alpha)} releases, however often we look.{also}"
     )
 
 
 def environment(view: MetricView) -> str:
     """Both arms are beyond the absolute limit."""
-    return (
-        f"{view.service}: {share(view.canary_bad, view.canary_total)} of canary requests failed, but stable is beyond "
-        f"the absolute limit of {percent(view.tolerated)} too ({share(view.stable_bad, view.stable_total)})"
-    )
+    return f"{view.service}: stable is beyond the absolute limit too: {view.story}; {view.limit}"
 
 
 def promote(views: Sequence[MetricView], limit: Line) -> str:
     """What was proven."""
     requests = ", ".join(
-        f"{v.service} {v.canary_bad} of {v.canary_total:,} (stable {v.stable_bad} of {v.stable_total:,})" for v in views
+        f"{v.service} {v.canary_bad} of {v.canary_total:,} (stable {v.stable_bad} of {v.stable_total:,})"
+        for v in views
+        if v.metric == "errors"
     )
     return (
         f"proven no worse than {limit.factor:g} x stable + {percent(limit.plus)} on every service; "
@@ -62,38 +55,60 @@ def no_traffic(services: Sequence[str]) -> str:
     return f"no decision: no user request reached the canary of {', '.join(services)}, so nothing is known about it"
 
 
-def smouldering(views: Sequence[MetricView], R: float, threshold: float) -> str:
-    """Something speaks against it, but not enough to convict."""
-    worst = max(views, key=lambda v: v.weight * v.evidence)
-    canary, stable = share(worst.canary_bad, worst.canary_total), share(worst.stable_bad, worst.stable_total)
+def no_control(services: Sequence[str]) -> str:
+    """Stable had no traffic while the canary had some."""
     return (
-        f"no decision: evidence is gathering ({R:.1f}; {threshold:.0f} would convict, below 2 is clean), most of it "
-        f"from {worst.service}: {canary} of canary requests failed, {stable} on stable"
+        f"no decision: no user request reached stable of {', '.join(services)}, so there is nothing to compare the "
+        "canary with"
     )
 
 
-def not_enough(need: Need) -> str:
-    """How much more it takes."""
-    weight, left, minutes = need.options[0]
-    told = f"no decision: {need.seen:,} canary requests of {need.service} are not enough evidence"
-    if left < 1:
-        return f"{told}: the canary is not proven to be better than the limit, though an equal one would be by now"
-    if minutes == float("inf"):
+def not_seen(view: MetricView) -> str:
+    """A metric that the plan asks proof of was never told."""
+    return f"no decision: {view.metric} of {view.service} cannot be proven ({view.state}); turn it off in the plan"
+
+
+def smouldering(views: Sequence[MetricView], R: float, threshold: float) -> str:
+    """Something speaks against it, but not enough to convict."""
+    worst = max(views, key=lambda v: v.weight * v.evidence)
+    return (
+        f"no decision: evidence is gathering ({R:.1f}; {threshold:.0f} would convict, below 2 is clean), most of it "
+        f"from {worst.service}: {worst.story}"
+    )
+
+
+def not_enough(view: MetricView, options: Sequence[Option]) -> str:
+    """How much more it takes, at this weight and at a larger one."""
+    now, larger = options
+    told = f"no decision: {view.canary_total:,} canary requests of {view.service} are not enough evidence"
+    if now.left <= 0:
+        return (
+            f"{told}: it is not proven to be better than the limit, though an equal one would be by now. {view.story}"
+        )
+    if math.isinf(now.minutes):
         return told
-    more = f"{told}; about {round_up(left):,} more are needed, {span(minutes)} at {weight} %"
-    other, _, faster = need.options[1]
-    return f"{more} or {span(faster)} at {other} %" if other > weight else more
+    more = f"{told}; about {round_up(now.left):,} more are needed, {span(now.minutes)} at {now.weight} %"
+    return f"{more} or {span(larger.minutes)} at {larger.weight} %" if larger.weight > now.weight else more
 
 
-def share(bad: int, total: int) -> str:
-    """`4.2 % (41 of 980)`."""
-    return f"{percent(bad / total) if total else 'none'} ({bad:,} of {total:,})"
+def share(part: float, whole: float) -> str:
+    """`4.2 % (41 of 980)`; nothing seen is not zero."""
+    return f"{percent(part / whole)} ({part:,.0f} of {whole:,.0f})" if whole else "none (0 of 0)"
 
 
 def percent(value: float) -> str:
-    """Two digits that count."""
+    """Two digits that count; never `100 %` for less than all, never `0 %` for something."""
     shown = 100 * value
+    if 0 < shown < 0.0001:
+        return "under 0.0001 %"
+    if 99.5 <= shown < 100:
+        return "over 99 %"
     return f"{shown:.0f} %" if shown >= 10 or shown == 0 else f"{shown:.2g} %"
+
+
+def times(ratio: float) -> str:
+    """`2.3 times`."""
+    return f"{ratio:.2g} times"
 
 
 def span(minutes: float) -> str:

@@ -6,19 +6,17 @@ required metric's E' at once and no correction (Schultzberg et al., 2402.11609).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from onlyvips_release.judge import forecast, sentences
-from onlyvips_release.judge.compare import Compare, Lines
-from onlyvips_release.judge.ingest import Ingest
+from onlyvips_release.judge.history import ServiceHistory
+from onlyvips_release.judge.ingest import Ingest, Seen, Side
 from onlyvips_release.judge.judgement import Judgement, MetricView
+from onlyvips_release.judge.kinds import WEIGHTS, Errors, Kind, Setting, kinds
 from onlyvips_release.model import Arm, Counters, Verdict
 from onlyvips_release.plan import JudgePlan
-
-WEIGHTS = {"errors": 0.30, "slo_errors": 0.15}
-"""Of a metric within its service; further kinds (latency, volume, gauges) get theirs here."""
 
 ENVIRONMENT = "environment"
 """Reason of a look at an absolute guard that stable breaks too."""
@@ -27,89 +25,69 @@ SMOULDERING = 2.0
 """R at or above this forbids promotion."""
 
 MOST_MISSED_TICKS = 10_000
+"""A longer gap is folded as this one: by then nothing is left that could change."""
+
+LARGER_WEIGHT = 50
+"""The other weight that an undecided end tells the time for."""
+
+NOTHING = Seen(Side(), Side())
 
 
 @dataclass(slots=True)
 class Judged:
-    """One metric of one service under way. `twin`: the same absolute guard on stable's own counts."""
+    """One metric of one service under way; `weight`: w_j."""
 
     service: str
-    metric: str
-    compare: Compare
+    kind: Kind
     weight: float
-    twin: Compare | None = None
 
-    def fold(self, counts: Sequence[int]) -> None:
-        """One tick of (xc, nc, xb, nb)."""
-        xc, nc, xb, nb = counts
-        self.compare.fold(xc, nc, xb, nb)
-        if self.twin:
-            self.twin.fold(xb, nb, xc, nc)
+    @property
+    def raw(self) -> float:
+        """Its share w_j E_j of R."""
+        return self.weight * self.kind.evidence
 
     def adjusted(self, threshold: float) -> float:
-        """E; at most 1 for a guard that stable breaches too."""
-        evidence = self.compare.evidence
-        return min(evidence, 1.0) if self.twin and self.twin.evidence >= threshold else evidence
-
-
-@dataclass(slots=True)
-class Totals:
-    """Counts of one service. `step_*`: since the current weight was set."""
-
-    canary_bad: int = 0
-    canary_total: int = 0
-    stable_bad: int = 0
-    stable_total: int = 0
-    step_canary: int = 0
-    step_stable: int = 0
-    step_judged: int = 0
-
-    def add(self, counts: Sequence[int]) -> None:
-        """One tick."""
-        xc, nc, xb, nb = counts
-        self.canary_bad += xc
-        self.canary_total += nc
-        self.stable_bad += xb
-        self.stable_total += nb
-        self.step_canary += nc
-        self.step_stable += nb
+        """The same, but E counts at most 1 for a guard that stable breaches too."""
+        return min(self.raw, self.weight) if self.kind.excused(threshold) else self.raw
 
 
 @dataclass(slots=True)
 class Step:
-    """The weight under way, and how long it was judged."""
+    """The weight under way, how long it was judged, and what came of each service: (canary, stable, judged ticks)."""
 
     weight: int = 0
     ticks: int = 0
+    requests: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ReleaseJudge:
-    """Folds raw counters of all services, tick by tick, and says at any moment what they mean. Pure."""
+    """Folds raw counters of all services, tick by tick, and says at any moment what they mean. Pure.
+
+    `business`: services whose business calls are told; `sticky`: users stay on their side, so that requests do not
+    follow the weight; `known`: what earlier releases taught, by service.
+    """
 
     plan: JudgePlan
     services: Sequence[str]
     bake: timedelta
+    business: Sequence[str] = ()
+    sticky: bool = False
+    known: Mapping[str, ServiceHistory] = field(default_factory=dict)
     ingest: Ingest = field(default_factory=Ingest)
     metrics: list[Judged] = field(default_factory=list)
-    totals: dict[str, Totals] = field(default_factory=dict)
     step: Step = field(default_factory=Step)
     last: int | None = None
 
     def __post_init__(self) -> None:
-        dt = self.plan.tick.total_seconds()
-        planned = max(1, round(self.bake / self.plan.tick))
-        limits, slo = self.plan.errors, self.plan.slo.errors
-        inner, outer = limits.tolerated, limits.never_accept
-        kinds = {"errors": Lines(inner.factor, inner.plus, outer.factor, outer.plus)}
-        if slo is not None:
-            kinds["slo_errors"] = Lines(0.0, slo, 0.0, slo)
-        whole = sum(WEIGHTS[kind] for kind in kinds) * len(self.services)
+        dt, planned = self.plan.tick.total_seconds(), max(1, round(self.bake / self.plan.tick))
         for service in self.services:
-            self.totals[service] = Totals()
-            for kind, lines in kinds.items():
-                twin = Compare(lines, dt, planned) if lines.rho == 0 else None
-                self.metrics.append(Judged(service, kind, Compare(lines, dt, planned), WEIGHTS[kind] / whole, twin))
+            setting = Setting(self.plan, dt, planned, self.known.get(service))
+            for kind in kinds(setting, business=service in self.business, sticky=self.sticky):
+                self.metrics.append(Judged(service, kind, WEIGHTS[kind.metric]))
+        whole = sum(metric.weight for metric in self.metrics)
+        for metric in self.metrics:
+            metric.weight /= whole
 
     @property
     def threshold(self) -> float:
@@ -119,11 +97,9 @@ class ReleaseJudge:
     def begin_step(self, weight: int, counters: Counters) -> None:
         """A weight is in force; `counters` is the new baseline, so that nothing is counted across the shift."""
         self.step = Step(weight)
-        self._increments(counters)
+        self.take(counters)
         for metric in self.metrics:
-            metric.compare.drop_pool()
-        for totals in self.totals.values():
-            totals.step_canary = totals.step_stable = totals.step_judged = 0
+            metric.kind.new_weight(weight)
 
     def fold(self, tick: int, counters: Counters) -> None:
         """One sample at its tick; ticks in between were without one. A tick that is not newer is a doubled sample."""
@@ -131,114 +107,167 @@ class ReleaseJudge:
             return
         missed = 0 if self.last is None else min(tick - self.last - 1, MOST_MISSED_TICKS)
         self.last = tick
-        increments = self._increments(counters)
-        for _ in range(missed):
-            self._tick(dict.fromkeys(self.services, (0, 0, 0, 0)))
-        self._tick(increments)
+        seen = self.take(counters)
+        self.step.ticks += missed + 1
+        for metric in self.metrics:
+            if missed:
+                metric.kind.idle(missed)
+            before = metric.kind.compare.judged if isinstance(metric.kind, Errors) else 0
+            metric.kind.fold(seen[metric.service])
+            if isinstance(metric.kind, Errors):
+                self._count(metric.service, seen[metric.service], metric.kind.compare.judged - before)
 
     def skip(self, tick: int, counters: Counters | None) -> None:
         """A tick that must not be judged; what was counted in it is dropped."""
         self.last = tick if self.last is None else max(tick, self.last)
         if counters:
-            self._increments(counters)
+            self.take(counters)
 
-    def look(self) -> Judgement:
-        """The decision so far: ROLLBACK, ENVIRONMENT, or continue."""
-        evidence = [(m.weight * m.adjusted(self.threshold), m) for m in self.metrics]
-        adjusted = sum(value for value, _ in evidence)
-        raw = sum(m.weight * m.compare.evidence for m in self.metrics)
-        if adjusted >= self.threshold:
-            blame = max(evidence, key=lambda pair: pair[0])[1]
-            sentence = sentences.rollback(self._view(blame), self.plan.alpha)
-            return self._word(Verdict.FAIL, f"rollback:{blame.metric}", sentence, raw, blame.service, final=True)
-        if raw >= self.threshold:
-            shared = [m for m in self.metrics if m.adjusted(self.threshold) < m.compare.evidence]
-            guard = max(shared, key=lambda m: m.weight * m.compare.evidence)
-            return self._word(Verdict.INCONCLUSIVE, ENVIRONMENT, sentences.environment(self._view(guard)), raw)
-        return self._word(Verdict.INCONCLUSIVE, "continue", "no decision yet", raw)
-
-    def end(self) -> Judgement:
-        """Asked when the bake is over: proof on every service, or what is missing for it."""
-        word = self.look()
-        if word.verdict is Verdict.FAIL:
-            return word
-        required = [m for m in self.metrics if m.metric == "errors"]
-        missing = [m for m in required if m.compare.promote_evidence < 1 / self.plan.beta]
-        if word.reason == ENVIRONMENT:
-            return self._word(Verdict.INCONCLUSIVE, ENVIRONMENT, word.sentence, word.R, final=True)
-        silent = [m.service for m in required if self.totals[m.service].canary_total == 0]
-        if silent:
-            return self._word(Verdict.INCONCLUSIVE, "no_traffic", sentences.no_traffic(silent), word.R, final=True)
-        if word.R >= SMOULDERING:
-            sentence = sentences.smouldering(word.metrics, word.R, self.threshold)
-            return self._word(Verdict.INCONCLUSIVE, "smouldering", sentence, word.R, final=True)
-        if not missing:
-            sentence = sentences.promote([self._view(m) for m in required], self.plan.errors.never_accept)
-            return self._word(Verdict.PASS, "promote", sentence, word.R, final=True)
-        needs = [self._need(m) for m in missing]
-        sentence = sentences.not_enough(max(needs, key=lambda need: need.missing))
-        return self._word(Verdict.INCONCLUSIVE, "not_enough_evidence", sentence, word.R, final=True)
-
-    def silent(self) -> tuple[str, ...]:
-        """Services without a single judged canary tick at the current weight."""
-        return tuple(service for service in self.services if not self.totals[service].step_judged)
-
-    # --- inside -----------------------------------------------------------------------------------------------------
-
-    def _increments(self, counters: Counters) -> dict[str, tuple[int, int, int, int]]:
+    def take(self, counters: Counters) -> dict[str, Seen]:
+        """What happened to each service since the last call."""
         found = {}
         for service in self.services:
             arms = counters.get(service, {})
-            canary = self.ingest.take(service, Arm.CANARY, arms.get(Arm.CANARY, ()))
-            stable = self.ingest.take(service, Arm.STABLE, arms.get(Arm.STABLE, ()))
-            found[service] = (*canary, *stable)
+            canary, stable = (self.ingest.take(service, arm, arms.get(arm, ())) for arm in (Arm.CANARY, Arm.STABLE))
+            found[service] = Seen(canary, stable)
         return found
 
-    def _tick(self, increments: dict[str, tuple[int, int, int, int]]) -> None:
-        self.step.ticks += 1
-        for service, counts in increments.items():
-            self.totals[service].add(counts)
+    def look(self) -> Judgement:
+        """The decision so far: ROLLBACK, ENVIRONMENT, or continue."""
+        tripped = next((metric for metric in self.metrics if metric.kind.tripped), None)
+        raw, adjusted = self._sums()
+        if tripped:
+            sentence = f"{tripped.service}: {tripped.kind.tripped}"
+            reason = f"limit:{tripped.kind.metric}"
+            return Judgement(Verdict.FAIL, reason, sentence, True, raw, self.threshold, tripped.service, self.views())
+        if adjusted >= self.threshold:
+            return self._rollback(raw)
+        if raw >= self.threshold:
+            return self._environment(raw)
+        return Judgement(Verdict.INCONCLUSIVE, "continue", "no decision yet", False, raw, self.threshold)
+
+    def end(self) -> Judgement:
+        """Asked when the bake is over: proof of every required metric, or what is missing for it."""
+        word = self.look()
+        if word.verdict is Verdict.FAIL:
+            return word
+        if word.reason == ENVIRONMENT:
+            return replace(word, final=True)
+        views = self.views()
+        proven = all(v.promote_evidence is None or self._proven(v.promote_evidence) for v in views if v.required)
+        if (unheard := self._unheard(views)) is not None:
+            reason, sentence = unheard
+        elif word.R >= SMOULDERING:
+            reason, sentence = "smouldering", sentences.smouldering(views, word.R, self.threshold)
+        elif proven:
+            reason, sentence = "promote", sentences.promote(views, self.plan.errors.never_accept)
+        else:
+            reason, sentence = "not_enough_evidence", self._missing(views)
+        verdict = Verdict.PASS if reason == "promote" else Verdict.INCONCLUSIVE
+        return replace(word, verdict=verdict, reason=reason, sentence=sentence, final=True, metrics=views)
+
+    def silent(self) -> tuple[str, ...]:
+        """Services without a single judged canary tick at the current weight."""
+        return tuple(service for service in self.services if not self.step.requests.get(service, (0, 0, 0))[2])
+
+    def states(self) -> dict[str, str]:
+        """Why a metric is not judged, by "service metric"; what is judged is left out."""
+        return {f"{m.service} {m.kind.metric}": m.kind.state for m in self.metrics if m.kind.state}
+
+    def views(self) -> tuple[MetricView, ...]:
+        """Every metric as it stands."""
+        sums = {metric.service: metric.kind.sums for metric in self.metrics if isinstance(metric.kind, Errors)}
+        return tuple(self._view(metric, sums[metric.service]) for metric in self.metrics)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _count(self, service: str, seen: Seen, judged: int) -> None:
+        canary, stable, ticks = self.step.requests.get(service, (0, 0, 0))
+        self.step.requests[service] = (canary + seen.canary.total, stable + seen.stable.total, ticks + judged)
+
+    def _sums(self) -> tuple[float, float]:
+        """(R, R_adj)."""
+        raw = adjusted = 0.0
         for metric in self.metrics:
-            before = metric.compare.judged
-            metric.fold(increments[metric.service])
-            if metric.metric == "errors":
-                self.totals[metric.service].step_judged += metric.compare.judged - before
+            share = metric.raw
+            raw += share
+            guarded = share > metric.weight and metric.kind.excused(self.threshold)
+            adjusted += metric.weight if guarded else share
+        return raw, adjusted
 
-    def _word(
-        self, verdict: Verdict, reason: str, sentence: str, R: float, blame: str = "", *, final: bool = False
-    ) -> Judgement:
-        views = tuple(self._view(metric) for metric in self.metrics)
-        return Judgement(verdict, reason, sentence, final, R, self.threshold, blame, views)
-
-    def _view(self, metric: Judged) -> MetricView:
-        totals, compare = self.totals[metric.service], metric.compare
-        b1 = compare.guess.b1
-        return MetricView(
-            metric.service,
-            metric.metric,
-            totals.canary_bad,
-            totals.canary_total,
-            totals.stable_bad,
-            totals.stable_total,
-            compare.evidence,
-            compare.promote_evidence,
-            metric.weight,
-            compare.dispersion.phi,
-            required=metric.metric == "errors",
-            tolerated=compare.lines.rho * b1 + compare.lines.delta,
-            stable_rate=b1,
+    def _rollback(self, raw: float) -> Judgement:
+        """The largest w_j E_j is blamed; current values throughout, never a mix of maxima over time (2501.19360)."""
+        shares = [(metric.adjusted(self.threshold), metric) for metric in self.metrics]
+        blame = max(shares, key=lambda pair: pair[0])[1]
+        own = {name: sum(value for value, m in shares if m.service == name) for name in self.services}
+        convicted = tuple(name for name, value in own.items() if value >= self.threshold)
+        views = self.views()
+        view = views[self.metrics.index(blame)]
+        sentence = sentences.rollback(view, self.plan.alpha, convicted)
+        reason = f"rollback:{blame.kind.metric}"
+        return Judgement(
+            Verdict.FAIL, reason, sentence, True, raw, self.threshold, blame.service, views, convicted=convicted
         )
 
-    def _need(self, metric: Judged) -> sentences.Need:
-        """What this metric lacks for promotion: requests, and minutes at this and at a larger weight."""
-        totals, compare = self.totals[metric.service], metric.compare
-        seconds = max(self.step.ticks, 1) * self.plan.tick.total_seconds()
-        per_second = (totals.step_canary + totals.step_stable) / seconds
+    def _environment(self, raw: float) -> Judgement:
+        """Names the guard that stable breaches too and that counts most."""
+        views = self.views()
+        _, view = max(zip(self.metrics, views, strict=True), key=lambda p: p[0].raw - p[0].adjusted(self.threshold))
+        sentence = sentences.environment(view)
+        return Judgement(Verdict.INCONCLUSIVE, ENVIRONMENT, sentence, False, raw, self.threshold, metrics=views)
+
+    def _proven(self, evidence: float) -> bool:
+        return evidence >= 1 / self.plan.beta
+
+    def _unheard(self, views: Sequence[MetricView]) -> tuple[str, str] | None:
+        """Reason and sentence where something required gave nothing to judge: silence proves nothing."""
+        quiet = [view.service for view in views if view.metric == "errors" and not view.canary_total]
+        if quiet or not self.services:
+            return "no_traffic", sentences.no_traffic(quiet or ["any service"])
+        alone = [m.service for m in self.metrics if isinstance(m.kind, Errors) and not m.kind.compare.judged]
+        if alone:
+            return "no_traffic", sentences.no_control(alone)
+        dark = next((view for view in views if view.required and view.state), None)
+        return ("not_seen", sentences.not_seen(dark)) if dark else None
+
+    def _view(self, metric: Judged, sums: Sequence[int]) -> MetricView:
+        kind = metric.kind
+        xc, nc, xb, nb = sums
+        return MetricView(
+            metric.service,
+            kind.metric,
+            xc,
+            nc,
+            xb,
+            nb,
+            evidence=kind.evidence,
+            promote_evidence=kind.proof,
+            weight=metric.weight,
+            phi=kind.phi,
+            required=kind.required,
+            story=kind.story(),
+            limit=kind.limit(),
+            state=kind.state,
+        )
+
+    def _missing(self, views: Sequence[MetricView]) -> str:
+        """What the metric that needs most time lacks for promotion."""
+        rows = []
+        for metric, view in zip(self.metrics, views, strict=True):
+            if view.required and not self._proven(view.promote_evidence or 0.0):
+                rows.append((self._options(metric.service, metric.kind), view))
+        options, slowest = max(rows, key=lambda row: (row[0][0].minutes, row[0][0].left))
+        return sentences.not_enough(slowest, options)
+
+    def _options(self, service: str, kind: Kind) -> list[sentences.Option]:
+        """Requests and time still needed at this and at a larger weight, were the canary equal to stable."""
+        canary, stable, _ = self.step.requests.get(service, (0, 0, 0))
+        per_second = (canary + stable) / (max(self.step.ticks, 1) * self.plan.tick.total_seconds())
         options = []
-        for weight in (self.step.weight, 50):
+        for weight in (self.step.weight, LARGER_WEIGHT):
             r = (100 - weight) / weight if weight else 99.0
-            needed = forecast.to_promote(compare.guess.b1, r, compare.lines, compare.dispersion.phi, self.plan.beta)
-            rate = per_second * weight / 100
-            left = needed - totals.canary_total
-            options.append((weight, left, left / rate / 60 if rate else float("inf")))
-        return sentences.Need(metric.service, totals.canary_total, options)
+            lines, rate, seen = kind.proving()
+            left = forecast.to_promote(rate, r, lines, kind.phi, self.plan.beta) - seen
+            pace = per_second * weight / 100
+            options.append(sentences.Option(weight, left, left / pace / 60 if pace else float("inf")))
+        return options

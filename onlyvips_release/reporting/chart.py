@@ -52,10 +52,10 @@ class Panel:
 
 def svg(story: Story) -> str:
     """The whole picture as one element, with a text for who cannot see it."""
-    panels = [weight_panel(story), *(error_panel(story, s.name) for s in story.release.plan.routed)]
-    volume = volume_panel(story)
-    if any(piece for _, strokes in volume.lines for piece in strokes):
-        panels.append(volume)
+    panels = [weight_panel(story)]
+    for service in story.release.plan.routed:
+        panels += [error_panel(story, service.name), *filled(latency_panel(story, service.name))]
+    panels += filled(volume_panel(story))
     length = max(story.seconds, 1.0)
 
     def x(at: float) -> float:
@@ -143,6 +143,22 @@ def share(counts: Sequence[int]) -> tuple[float | None, float | None, float, flo
     low, high = interval(xc, nc, xb, nb)
     middle = base or 0.0
     return rate, base, max(0.0, middle + low), min(1.0, middle + high)
+
+
+def latency_panel(story: Story, service: str) -> Panel:
+    """The 95th percentile of each tick, in milliseconds."""
+    arms: dict[str, list[list[Spot]]] = {"stable": [], "canary": []}
+    for kind, arm in (("canary", 0), ("stable", 1)):
+        for piece in pieces(story.points):
+            arms[kind].append([(one.at, found) for one in piece if (found := one.p95[service][arm]) is not None])
+    top = max([1.0, *(1.1 * value for kind in arms.values() for piece in kind for _, value in piece)])
+    key = f' <tspan class="soft">p95 of first attempts:</tspan> {ARMS}'
+    return Panel(service, 56, top, list(arms.items()), (), key, lambda value: f"{value:.3g} ms")
+
+
+def filled(panel: Panel) -> list[Panel]:
+    """The panel, if there is anything to draw in it."""
+    return [panel] if any(piece for _, strokes in panel.lines for piece in strokes) else []
 
 
 def volume_panel(story: Story) -> Panel:

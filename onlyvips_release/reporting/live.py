@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onlyvips_release import events
+from onlyvips_release.judge import MetricView
 from onlyvips_release.lifecycle import Release
 from onlyvips_release.reporting.terminal import line, waiting
 from onlyvips_release.reporting.words import clean, percent
@@ -48,9 +49,9 @@ class View:
         """One event."""
         self.release = release
         if isinstance(event, events.Sampled):
-            for name, counts in release.judge.totals.items():
-                rate = counts.canary_bad / counts.canary_total if counts.canary_total else 0.0
-                self.rates.setdefault(name, deque(maxlen=24)).append(rate)
+            for view in errors(release):
+                rate = view.canary_bad / view.canary_total if view.canary_total else 0.0
+                self.rates.setdefault(view.service, deque(maxlen=24)).append(rate)
         if text := line(event, release):
             self.told.append(f"{datetime.now().astimezone():%H:%M:%S} {release.phase:<12} {clean(text, 400)}")
 
@@ -82,11 +83,16 @@ class View:
         table = Table(box=None, pad_edge=False)
         for name in ("service", "canary failed", "stable failed", "canary's share"):
             table.add_column(name)
-        for name, t in release.judge.totals.items():
-            rate = percent(t.canary_bad / t.canary_total) if t.canary_total else "-"
-            canary, stable = f"{t.canary_bad}/{t.canary_total}", f"{t.stable_bad}/{t.stable_total}"
-            table.add_row(name, canary, stable, f"{sparkline(list(self.rates.get(name, ())))} {rate}")
+        for v in errors(release):
+            rate = percent(v.canary_bad / v.canary_total) if v.canary_total else "-"
+            canary, stable = f"{v.canary_bad}/{v.canary_total}", f"{v.stable_bad}/{v.stable_total}"
+            table.add_row(v.service, canary, stable, f"{sparkline(list(self.rates.get(v.service, ())))} {rate}")
         return table
+
+
+def errors(release: Release) -> list[MetricView]:
+    """The judge's view of each service's failures."""
+    return [view for view in release.judge.views() if view.metric == "errors"]
 
 
 def sparkline(values: list[float]) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from onlyvips_release import events
+from onlyvips_release.judge.buckets import edge
+from onlyvips_release.judge.ingest import Ingest, Side
 from onlyvips_release.lifecycle import FINAL, Release
-from onlyvips_release.model import SuiteResult, Verdict
+from onlyvips_release.model import Arm, SuiteResult, Verdict
 from onlyvips_release.reporting.terminal import line, verdict_of
 
 OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
@@ -41,11 +43,13 @@ MARKED = (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One tick, `at` seconds after the start. `trouble`: it was not judged; `watch`: after promotion."""
+    """One tick, `at` seconds after the start. `p95`: milliseconds of canary and stable in this tick, None = nobody saw;
+    `trouble`: it was not judged; `watch`: after promotion."""
 
     at: float
     weight: int
     counts: Mapping[str, Counts]
+    p95: Mapping[str, tuple[float | None, float | None]]
     trouble: bool
     watch: bool
 
@@ -196,6 +200,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
     story: Story | None = None
     numbers = iter(range(1, 1_000_000))
     results: list[tuple[float, SuiteResult]] = []
+    ingest = Ingest()
     for stamp, event in records:
         time = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
         if story is None:
@@ -207,7 +212,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
         at = (time - story.started).total_seconds()
         match event:
             case events.Sampled():
-                story.points.append(point(story.release, event, at))
+                story.points.append(point(story.release, event, at, ingest))
             case events.Shifted(weight):
                 story.weights.append((at, weight))
             case events.Prepared(way_back):
@@ -228,12 +233,27 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
     return story
 
 
-def point(release: Release, event: events.Sampled, at: float) -> Point:
-    """What the judge has counted after this tick."""
-    counts = {
-        name: (t.canary_bad, t.canary_total, t.stable_bad, t.stable_total) for name, t in release.judge.totals.items()
-    }
-    return Point(at, release.weight or 0, counts, bool(event.trouble), release.phase is events.Phase.WATCHING)
+def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) -> Point:
+    """What the judge has counted after this tick, and how slow the answers of this tick were."""
+    views = (view for view in release.judge.views() if view.metric == "errors")
+    counts = {v.service: (v.canary_bad, v.canary_total, v.stable_bad, v.stable_total) for v in views}
+    watch = release.phase is events.Phase.WATCHING
+    slow = {}
+    for name in counts:
+        arms = event.series.get(name, {})
+        canary, stable = (slowness(ingest.take(name, arm, arms.get(arm, ()))) for arm in (Arm.CANARY, Arm.STABLE))
+        slow[name] = (stable, None) if watch else (canary, stable)
+    return Point(at, release.weight or 0, counts, slow, bool(event.trouble), watch)
+
+
+def slowness(side: Side) -> float | None:
+    """Upper edge of the bucket that holds the 95th percentile, in milliseconds; None without answers."""
+    left = 0.95 * sum((side.latency or {}).values())
+    for bucket in sorted(side.latency or {}):
+        left -= (side.latency or {})[bucket]
+        if left <= 0:
+            return edge(bucket)
+    return None
 
 
 # --- suites ---------------------------------------------------------------------------------------------------------
@@ -324,7 +344,10 @@ def not_tested(story: Story) -> list[str]:
         if not last.get(service.name, (0, 0, 0, 0))[1]:
             told.append(f"{service.name}: no user request to the canary was judged")
     told += [f"{s.name}: takes no user traffic, so only its own checks speak for it" for s in plan.unrouted]
-    told.append("latency: not recorded in this release")
+    if not any(arm is not None for one in story.points for arms in one.p95.values() for arm in arms):
+        told.append("latency: not recorded in this release")
+    metrics = release.outcome.metrics if release.outcome else ()
+    told += [f"{m['service']}: {m['metric']} was not judged: {m['state']}" for m in metrics if m.get("state")]
     if plan.judge.slo.errors is None:
         told.append("no absolute limit on errors: the plan switches it off")
     told += [note for note in release.noted if "not proven" in note]

@@ -120,7 +120,7 @@ def heartbeat(event: events.Sampled, release: Release) -> str:
     if event.trouble:
         return f"{told}; not judged: {event.trouble}"
     word = release.judge.look()
-    rows = [view for view in word.metrics if view.metric == "errors"]
+    rows = [view for view in release.judge.views() if view.metric == "errors"]
     seen = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
     return f"{told}; failed/requests canary vs stable: {seen}; evidence against {word.R:.2g} of {word.threshold:.0f}"
 

@@ -9,7 +9,7 @@ from collections import Counter
 from urllib.parse import parse_qs
 
 from onlyvips_release.sandbox.faults import Faults
-from onlyvips_release.sandbox.http import Refusal, Request, Response, Router, as_json
+from onlyvips_release.sandbox.http import REFUSED, Refusal, Request, Response, Router, as_json
 
 BADGES = [
     {"id": name, "name": name.title(), "description": name.title(), "icon": f"{name}.png"}
@@ -90,6 +90,8 @@ class Catalogue:
         return as_json({**_content(identity), "views": self._views[identity]})
 
     def _view(self, request: Request, identity: str) -> Response:
+        if self._faults.hits("business_refused"):
+            raise Refusal(409, REFUSED)
         if identity not in self._views:
             raise Refusal(404, "Content not found")
         self._views[identity] += 1

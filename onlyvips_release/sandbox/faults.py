@@ -101,6 +101,7 @@ TABLE: Mapping[str, Fault] = MappingProxyType(
         "lost_field": Fault(*_FLAG, BACKEND, "tasks/list lacks `status`"),
         "changed_type": Fault(*_FLAG, BACKEND, "tasks/list: ids are text; content: total is text"),
         "business_loss": Fault(*_SHARE, BACKEND, "share of tasks/complete that answers 200 with an error, undone"),
+        "business_refused": Fault(*_SHARE, BACKEND, "share of tasks/complete and content views answered 409, undone"),
         "asset_404": Fault(*_FLAG, FRONTS, "the files that index.html names are missing"),
         "bot_silent": Fault(*_FLAG, BOT, "lives, but handles no update"),
         "bot_exit_after": Fault(*_AMOUNT, BOT, "exits with 1 this many seconds after it was switched on"),

@@ -71,6 +71,7 @@ Handler = Callable[..., Response]
 
 
 BROKEN = "Sunucu hatası"
+REFUSED = "İşlem şu anda yapılamıyor"
 
 
 class Refusal(Exception):

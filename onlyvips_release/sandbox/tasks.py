@@ -5,7 +5,7 @@ from __future__ import annotations
 from onlyvips_release.sandbox.accounts import Accounts
 from onlyvips_release.sandbox.catalogue import BADGES
 from onlyvips_release.sandbox.faults import Faults
-from onlyvips_release.sandbox.http import BROKEN, Refusal, Request, Response, Router, as_json, read_object
+from onlyvips_release.sandbox.http import BROKEN, REFUSED, Refusal, Request, Response, Router, as_json, read_object
 from onlyvips_release.sandbox.store import Store, User
 
 _TASKS = [  # title, reward type and value, verification type
@@ -87,6 +87,8 @@ class Tasks:
         data = read_object(request)
         if data.get("user_id") != me.name and me.role not in ("admin", "system"):
             raise Refusal(403, "Başka bir kullanıcı için görev tamamlama yetkiniz yok")
+        if self._faults.hits("business_refused"):
+            raise Refusal(409, REFUSED)
         number = data.get("task_id")
         if not isinstance(number, int) or number not in TASKS:
             raise Refusal(404, "Geçersiz task_id")

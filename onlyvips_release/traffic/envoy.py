@@ -22,6 +22,8 @@ from typing import Any
 
 import psutil
 
+from onlyvips_release import logpump
+from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin, short
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
 from onlyvips_release.model import Arm, Endpoint
@@ -189,18 +191,23 @@ class EnvoyRouter:
     def _spawn(self, binary: Path) -> None:
         log = self.state / "log" / "envoy.log"
         flags = "--concurrency 2 --disable-hot-restart --reject-unknown-dynamic-fields --drain-time-s 5 -l warning"
+        flags += " --file-flush-interval-msec 100"
         command = [str(binary), "-c", str(self.folder / "envoy.json"), *flags.split(), "--log-path", str(log)]
         (self.folder / "admin.sock").unlink(missing_ok=True)
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            env={},
-        )
-        CHILDREN.append(child)
+        writer, pump = logpump.start(str(self.state / "log" / attempt_log.NAME))
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env={},
+            )
+        finally:
+            os.close(writer)
+        CHILDREN.extend((child, pump))
         found = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
         self.files.write("envoy.pid.json", json.dumps(found).encode())
 

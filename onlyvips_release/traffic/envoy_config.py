@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from onlyvips_release.clients import attempt_log
 from onlyvips_release.model import Arm, Endpoint
 from onlyvips_release.plan import ReleasePlan, Service
 
@@ -31,6 +33,7 @@ LEGS = {
     "pin-canary": Arm.CANARY,
 }
 PIN = "x-onlyvips-pin"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE_AGE = 30 * 24 * 3600
 
 Json = dict[str, Any]
@@ -84,7 +87,9 @@ def listener(plan: ReleasePlan, folder: Path) -> Json:
         http_filters=[
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": typed("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+                "typed_config": typed(
+                    "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True, upstream_log=[attempts()]
+                ),
             }
         ],
     )
@@ -93,6 +98,15 @@ def listener(plan: ReleasePlan, folder: Path) -> Json:
         "enable_reuse_port": False,
         "address": {"socket_address": {"address": host, "port_value": port}},
         "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+    }
+
+
+def attempts() -> Json:
+    """One line per attempt on standard output, from where a log pump takes it."""
+    form = {"text_format_source": {"inline_string": attempt_log.FORMAT}}
+    return {
+        "name": "attempts",
+        "typed_config": typed("extensions.access_loggers.stream.v3.StdoutAccessLog", log_format=form),
     }
 
 
@@ -170,7 +184,8 @@ def routes(plan: ReleasePlan, weight: int, version: str, release: str = "", toke
 def virtual_host(plan: ReleasePlan, service: Service, weight: int, release: str, token: str) -> Json:
     """One service: pins first, then users without a cookie yet, then all others."""
     pins = [pin_route(service, arm, token) for arm in Arm] if token else []
-    users = [user_route(plan, service, weight, release, safe=safe) for safe in (True, False)]
+    kinds = [*(call.split(" ") for call in service.business_calls), ("GET|HEAD|OPTIONS", ""), ("", "")]
+    users = [user_route(plan, service, weight, release, methods, path) for methods, path in kinds]
     cookie = next((rule.removeprefix("cookie:") for rule in plan.sticky if rule.startswith("cookie:")), "")
     fresh = [with_new_cookie(route, cookie, plan.sticky) for route in users] if cookie else []
     headers = [("x-onlyvips-arm", "arm"), ("x-onlyvips-revision", "revision")]
@@ -201,8 +216,12 @@ def pin_route(service: Service, arm: Arm, token: str) -> Json:
     }
 
 
-def user_route(plan: ReleasePlan, service: Service, weight: int, release: str, *, safe: bool) -> Json:
-    """Users: the weighted arms, then the fallback. What may be repeated is; a POST only when nothing was sent."""
+def user_route(plan: ReleasePlan, service: Service, weight: int, release: str, methods: str, path: str) -> Json:
+    """Users: the weighted arms, then the fallback. What may be repeated is; a POST only when nothing was sent.
+
+    `methods`: GET|HEAD, "" = any. `path` "" = any, else of business calls, which are counted by their route.
+    """
+    safe = bool(methods) and SAFE.issuperset(methods.split("|"))
     retry = {
         "retry_on": "5xx,reset,connect-failure,refused-stream"
         if safe
@@ -232,12 +251,15 @@ def user_route(plan: ReleasePlan, service: Service, weight: int, release: str, *
             *(hash_rule(rule) for rule in plan.sticky),
             {"header": {"header_name": "x-request-id"}},
         ]
-    methods = [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}] if safe else []
-    return {
-        "name": "users-safe" if safe else "users-unsafe",
-        "match": {"prefix": "/", "headers": methods},
-        "route": action,
-    }
+    headers = [{"name": ":method", "string_match": {"safe_regex": {"regex": methods}}}] if methods else []
+    where = {"safe_regex": {"regex": pattern(path)}} if path else {"prefix": "/"}
+    name = attempt_log.BUSINESS.decode() if path else "users-safe" if safe else "users-unsafe"
+    return {"name": name, "match": {**where, "headers": headers}, "route": action}
+
+
+def pattern(path: str) -> str:
+    """A path of the plan as a regular expression over the path without its query: `*` and `{name}` are one segment."""
+    return "/".join("[^/]+" if part[:1] in ("*", "{") else re.escape(part) for part in path.split("/"))
 
 
 def hash_rule(rule: str) -> Json:
@@ -268,7 +290,7 @@ def with_new_cookie(route: Json, cookie: str, sticky: Sequence[str]) -> Json:
     return {
         **route,
         "name": route["name"] + "-new",
-        "match": {"prefix": "/", "headers": headers},
+        "match": {**route["match"], "headers": headers},
         "response_headers_to_add": [added("set-cookie", value, "APPEND_IF_EXISTS_OR_ADD")],
     }
 

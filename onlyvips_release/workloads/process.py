@@ -23,13 +23,11 @@ from pathlib import Path
 
 import psutil
 
+from onlyvips_release import logpump
 from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.model import Arm, Endpoint, Instance
 from onlyvips_release.plan import Process, Revision, Service
 from onlyvips_release.ports import Clock, Files
-
-LOG_BYTES = 4_000_000
-"""Output kept per instance: this much in the newest file, and as much before it."""
 
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
@@ -245,9 +243,10 @@ def load_slot(value: Mapping[str, object]) -> Slot:
 
 def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, service: str) -> subprocess.Popen[bytes]:
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
-    pump = [sys.executable, "-I", "-S", str(Path(__file__).with_name("logpump.py")), str(log), str(LOG_BYTES)]
-    reader, writer = os.pipe()
+    writer = -1
     try:
+        writer, pump = logpump.start(str(log))
+        CHILDREN.append(pump)
         child = subprocess.Popen(
             words,
             env=env,
@@ -258,15 +257,14 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
             start_new_session=True,
         )
         CHILDREN.append(child)
-        CHILDREN.append(subprocess.Popen(pump, stdin=reader, stdout=subprocess.DEVNULL, env={}, start_new_session=True))
     except OSError as error:
         raise NotReady(
             f"{service}: cannot start {words[0]!r}: {error.strerror or error}",
             remedy="check the plan's command, and its cwd",
         ) from error
     finally:
-        os.close(reader)
-        os.close(writer)
+        if writer >= 0:
+            os.close(writer)
     return child
 
 

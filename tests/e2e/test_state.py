@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release import events
+from onlyvips_release import events, logpump
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.events import Phase
 from onlyvips_release.journal import FileJournal
+from onlyvips_release.logpump import LIMIT
 from onlyvips_release.simulation import World
-from onlyvips_release.workloads.process import LOG_BYTES
 from tests.e2e.rig import Rig
 from tests.plans import make_plan
 from tests.test_runner import carry_out
@@ -24,21 +24,26 @@ pytestmark = pytest.mark.slow
 DAY_REQUESTS = 100 * 24 * 3600
 
 
+def unbounded(state: Path) -> int:
+    """Bytes without the log of attempts, whose size its pump bounds."""
+    return size(state) - sum(path.stat().st_size for path in state.glob("*/log/attempts.log*"))
+
+
 def size(folder: Path) -> int:
     """Bytes of all files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
-    """What users' requests leave behind (nothing), what a chatty service may write, the journals of 48 releases."""
+    """What users' requests leave behind, what the log pumps keep at most, the journals of 48 releases."""
     with Rig(("miniapp",)) as rig:
         rig.up()
-        before = size(rig.state)
+        before = unbounded(rig.state)
         load = rig.load(1000)
         while load.totals()["sent"] < 10_000:
             os.sched_yield()
         sent = load.stop()["sent"]
-        per_request = (size(rig.state) - before) / sent
+        per_request = (unbounded(rig.state) - before) / sent
     world = World(make_plan(), rps=100)
     carry_out(world)
     journal = FileJournal(rig.folder.parent / f"{rig.folder.name}.jsonl", SystemClock(), 1)
@@ -46,15 +51,40 @@ def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
         journal.append(event)
     half_hour = journal.path.stat().st_size * 6
     journal.path.unlink()
-    logs = 4 * 2 * 2 * LOG_BYTES
+    logs = (4 * 2 + 1) * 2 * LIMIT
     total = per_request * DAY_REQUESTS + 48 * half_hour + logs
     assert total < 200e6, (per_request, half_hour, logs)
 
 
-def test_log_of_a_chatty_process_is_bounded_and_survives_it(tmp_path: Path) -> None:
-    pump = Path(sys.modules["onlyvips_release.workloads.process"].__file__ or "").with_name("logpump.py")
+def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tmp_path: Path) -> None:
+    writer, pump = logpump.start(str(tmp_path / "x.log"))
+    block = b"backend-api__stable 127.0.0.1:18110 200 1234 users-safe\n" * 10_000
+    with open(writer, "wb", buffering=0) as pipe:
+        for _ in range(DAY_REQUESTS // 10_000):
+            pipe.write(block)
+        pipe.write(b"the end\n")
+    assert pump.wait(30) == 0
+    assert size(tmp_path) <= 2 * LIMIT
+    assert (tmp_path / "x.log").read_bytes().endswith(b"the end\n")
+
+
+def test_log_that_somebody_took_away_is_begun_anew_and_its_writer_notices_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    command = [sys.executable, "-I", "-S", str(pump), str(path), "100000"]
+    writer, pump = logpump.start(str(path))
+    with open(writer, "wb", buffering=0) as pipe:
+        pipe.write(b"1\n")
+        while not path.exists():
+            os.sched_yield()
+        path.unlink()
+        pipe.write(b"x" * (LIMIT + 1))
+        pipe.write(b"2\n")
+    assert pump.wait(30) == 0
+    assert path.read_bytes().endswith(b"2\n")
+
+
+def test_log_of_a_chatty_process_is_bounded_and_survives_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    command = [sys.executable, "-I", "-S", logpump.__file__, str(path), "100000"]
     lines = b"".join(b"line %06d\n" % n for n in range(100_000))
     subprocess.run(command, input=lines, check=True, env={})
     assert size(tmp_path) <= 2 * 100_000

@@ -119,7 +119,7 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, word:
         pytest.param("[KEY]", "[KEY=hunter2]", "8:49: services.api.process.env_from.0: give the name", id="a secret"),
         pytest.param('app2, "{port}"', "app2, {port}", '10:56: services.api.canary.command.3: put it in quotes: "{port}"', id="port without quotes"),
         pytest.param("smoke: {", "smoke: {every: 1m, ", "19:11: checks.smoke.every: unknown key 'every'", id="smoke every"),
-        pytest.param("slo: {", "slo: {slower_than: 1s, ", "20:28: judge.slo.slower_than: 'slower_than' is not built", id="not built"),
+        pytest.param("judge: {", "launch: {}\njudge: {", "20:1: launch: 'launch' is not built", id="not built"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_at_its_place_and_secrets_are_not_repeated(

@@ -62,6 +62,15 @@ class TestShares:
         found = service.ask("GET", "/api/badges/list")
         assert (found.status, found.json()["status"]) == (200, "error")
 
+    def test_business_refused_answers_409_and_does_nothing(self, service: Started) -> None:
+        views = service.ask("GET", "/api/content/content_1").json()["views"]
+        service.fault(business_refused=0.5)
+        assert service.statuses(4, "POST", "/api/content/content_1/view").count(409) == 2
+        service.fault(business_refused=1)
+        done = {"user_id": "demo", "task_id": 2}
+        assert service.ask("POST", "/api/tasks/complete", done, bearer(clean_token("demo"))).status == 409
+        assert service.ask("GET", "/api/content/content_1").json()["views"] == views + 2
+
     def test_business_loss_answers_200_and_does_nothing(self, service: Started) -> None:
         service.fault(business_loss=1)
         token = bearer(clean_token("demo"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.demo import free_ports
 from onlyvips_release.lease import FileLease
-from onlyvips_release.model import Arm, Endpoint
+from onlyvips_release.model import Arm, Endpoint, Instance, Series
 from onlyvips_release.plan import Health, Process, ReleasePlan, Revision, Service
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.traffic.envoy import EnvoyRouter
@@ -42,8 +42,9 @@ class Bench:
         self.lease = FileLease(folder / "live", self.clock)
         self.lease.acquire("test")
         self.router = self.another("r0001")
-        self.source = EnvoySource(folder, self.plan)
-        self.processes = [self.spawn("stable"), self.spawn("canary", *faults)]
+        self.source = EnvoySource(folder, self.plan, self.instances)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes += [self.spawn("stable"), self.spawn("canary", *faults)]
         self.router.start()
         self.router.point(Arm.STABLE, {"backend-api": [self.at("stable", "v1")]})
         self.router.point(Arm.CANARY, {"backend-api": [self.at("canary", "v2")]})
@@ -77,13 +78,26 @@ class Bench:
         """Where it answers."""
         return Endpoint("127.0.0.1", self.ports[name], revision)
 
-    def ask(self, count: int, headers: list[dict[str, str]] | None = None, method: str = "GET") -> list[str]:
+    def instances(self) -> list[Instance]:
+        """The backends as a workload would report them."""
+        return [
+            Instance("backend-api", arm, name, f"pid {p.pid}", p.poll() is None, self.at(str(arm), name), p.pid)
+            for arm, name, p in zip(Arm, ("v1", "v2"), self.processes, strict=True)
+        ]
+
+    def ask(
+        self,
+        count: int,
+        headers: list[dict[str, str]] | None = None,
+        method: str = "GET",
+        path: str = "/api/badges/list",
+    ) -> list[str]:
         """Requests over one connection; per request the arm that answered, or `HTTP nnn`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["router"], timeout=10)
         seen = []
         for number in range(count):
             more = headers[number % len(headers)] if headers else {}
-            connection.request(method, "/api/badges/list", headers=more)
+            connection.request(method, path, headers=more)
             answer = connection.getresponse()
             answer.read()
             arm = answer.headers.get("x-onlyvips-arm", "")
@@ -91,6 +105,12 @@ class Bench:
             self.cookie = answer.headers.get("set-cookie", "")
         connection.close()
         return seen
+
+    def series(self, arm: Arm) -> Series:
+        """Of the only endpoint of an arm, when the router has written its log."""
+        time.sleep(0.3)
+        (found,) = self.source.sample()["backend-api"][arm]
+        return found
 
     def counts(self, arm: Arm) -> tuple[int, int]:
         """(good, bad) first attempts."""

@@ -1,14 +1,39 @@
 """Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES < pipe`.
 
 A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. It ends
-by itself when the last writer is gone. Run as a script with the standard library only; importing it does nothing.
+by itself when the last writer is gone. Run as a script with the standard library only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+
+LIMIT = 4_000_000
+"""Bytes kept per process: this much in the newest file, and as much before it."""
+
+
+def start(path: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """A pump into `path` in a session of its own, and the descriptor to write to, which the caller closes."""
+    import subprocess  # noqa: PLC0415 - costs the script more than everything else that it loads
+
+    reader, writer = os.pipe()
+    try:
+        null = subprocess.DEVNULL  # a pump outlives this command, and must not keep its pipes open
+        command = [sys.executable, "-I", "-S", __file__, path, str(LIMIT)]
+        pump = subprocess.Popen(command, stdin=reader, stdout=null, stderr=null, env={}, start_new_session=True)
+    except OSError:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    return writer, pump
 
 
 def pump(path: str, limit: int) -> None:
@@ -19,7 +44,8 @@ def pump(path: str, limit: int) -> None:
     size = os.fstat(file).st_size
     while data := os.read(0, 65536):
         if size + len(data) > limit:
-            os.replace(path, path + ".1")
+            with contextlib.suppress(FileNotFoundError):  # taken away by somebody: go on
+                os.replace(path, path + ".1")
             os.close(file)
             file, size = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 0
         try:

@@ -1,0 +1,226 @@
+"""Each kind of metric from its real source: latency and business from Envoy's log, CPU and memory from /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from onlyvips_release.clients.attempt_log import NAME
+from onlyvips_release.judge.buckets import edge
+from onlyvips_release.model import Arm, Series
+from onlyvips_release.telemetry.envoy import EnvoySource
+from onlyvips_release.telemetry.probe import RouterProber
+from onlyvips_release.traffic.envoy_config import pattern
+from tests.traffic.rig import TOKEN, Bench, bench
+
+pytestmark = pytest.mark.slow
+VIEW = "/api/content/content_1/view"
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Bench]:
+    """Healthy arms."""
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture
+def even(plain: Bench) -> Bench:
+    """At 50 %, with a source that has just begun."""
+    plain.source = EnvoySource(plain.state, plain.plan, plain.instances)
+    plain.router.set_weight(50)
+    both(plain)
+    return plain
+
+
+def both(made: Bench) -> tuple[Series, Series]:
+    """Stable's and the canary's series, of one sample."""
+    time.sleep(0.3)
+    found = made.source.sample()["backend-api"]
+    return found[Arm.STABLE][0], found[Arm.CANARY][0]
+
+
+def slower(series: Series, milliseconds: float) -> int:
+    """Answers in buckets that begin at or after this."""
+    assert series.latency is not None
+    return sum(count for k, count in series.latency if edge(k - 1) >= milliseconds)
+
+
+def answers(series: Series) -> int:
+    """All answers with a latency."""
+    assert series.latency is not None
+    return sum(count for _, count in series.latency)
+
+
+def test_every_answered_attempt_has_its_latency_in_its_arm(even: Bench) -> None:
+    before = [series.good + series.bad for series in both(even)]
+    seen = even.ask(600)
+    after = both(even)
+    for series, earlier, arm in zip(after, before, Arm, strict=True):
+        assert answers(series) == series.good + series.bad - earlier == seen.count(arm)
+
+
+def test_slow_canary_is_slow_in_its_own_buckets_only_also_when_its_gets_are_tried_again_on_stable() -> None:
+    with bench(faults=("latency_ms=50", "errors=0.5")) as made:
+        both(made)
+        made.router.set_weight(50)
+        seen = made.ask(100)
+        assert not [arm for arm in seen if arm.startswith("HTTP")]
+        stable, canary = both(made)
+    assert answers(canary) == slower(canary, 45) > 30
+    assert abs(canary.bad - answers(canary) / 2) <= 1
+    assert answers(stable) + answers(canary) == 100, "the second tries are nobody's"
+    assert slower(stable, 45) <= 2, "a busy machine may stall a request"
+
+
+def test_dead_canary_has_errors_and_no_latency() -> None:
+    with bench() as made:
+        both(made)
+        made.router.set_weight(50)
+        made.processes[1].kill()
+        made.processes[1].wait()
+        assert set(made.ask(200)) == {"stable"}
+        _, canary = both(made)
+    assert canary.bad > 60
+    assert (canary.latency, canary.business) == ((), 0)
+    assert (canary.cpu, canary.memory) == (None, None)
+
+
+def test_business_is_counted_by_arm_and_pins_are_not(even: Bench) -> None:
+    seen = even.ask(200, method="POST", path=f"{VIEW}?token=x")
+    even.ask(50, [{"x-onlyvips-pin": f"canary-{TOKEN}"}], "POST", VIEW)
+    RouterProber(even.plan, TOKEN, even.clock).probe(Arm.CANARY, 20)
+    stable, canary = both(even)
+    assert (stable.business, canary.business) == (seen.count("stable"), seen.count("canary"))
+    assert answers(stable) + answers(canary) == 200
+
+
+def test_refused_business_lowers_the_volume_and_no_error_rate() -> None:
+    with bench(faults=("business_refused=1",)) as made:
+        made.router.set_weight(50)
+        stable, canary = both(made)
+        bad = canary.bad
+        seen = made.ask(100, method="POST", path=VIEW)
+        stable, canary = both(made)
+    assert (stable.business, canary.business) == (seen.count("stable"), 0)
+    assert answers(canary) == seen.count("canary") > 20
+    assert canary.bad == bad
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", VIEW),
+        ("POST", "/api/content/view"),
+        ("POST", f"{VIEW}/"),
+        ("POST", f"/x{VIEW}"),
+        ("POST", "/?a=" + VIEW),
+    ],
+)
+def test_other_calls_are_no_business(even: Bench, method: str, path: str) -> None:
+    even.ask(20, method=method, path=path)
+    assert [series.business for series in both(even)] == [0, 0]
+
+
+def test_business_of_a_user_without_a_cookie_counts_and_gives_the_cookie() -> None:
+    with bench(sticky=("cookie:ov_uid",)) as made:
+        both(made)
+        made.ask(10, method="POST", path=VIEW)
+        assert made.cookie.startswith("ov_uid=")
+        made.ask(5, [{"cookie": "ov_uid=1"}], "POST", VIEW)
+        stable, _ = both(made)
+    assert stable.business == 15
+
+
+@pytest.mark.parametrize(
+    ("path", "fits", "not_fits"),
+    [
+        ("/a/{id}/b", "/a/x.y-z/b", "/a/x/y/b"),
+        ("/a/*", "/a/1", "/a/"),
+        ("/a.b", "/a.b", "/aXb"),
+        ("/a/", "/a/", "/a"),
+    ],
+)
+def test_star_and_name_are_one_segment_and_the_rest_is_literal(path: str, fits: str, not_fits: str) -> None:
+    assert re.fullmatch(pattern(path), fits)
+    assert not re.fullmatch(pattern(path), not_fits)
+
+
+def test_burnt_processor_time_and_a_leak_are_seen_on_their_arm() -> None:
+    with bench(faults=("cpu_burn=0.8", "leak_mb_per_s=20")) as made:
+        first = both(made)
+        time.sleep(2)
+        stable, canary = both(made)
+    for arm in (*first, stable, canary):
+        assert arm.cpu is not None
+        assert arm.memory is not None
+    assert stable.cpu - first[0].cpu < 0.3  # type: ignore[operator]
+    assert canary.cpu - first[1].cpu > 0.6  # type: ignore[operator]
+    assert stable.memory - first[0].memory < 5e6  # type: ignore[operator]
+    assert canary.memory - first[1].memory > 20e6  # type: ignore[operator]
+
+
+def test_nothing_of_a_request_but_its_route_is_in_the_log(even: Bench) -> None:
+    even.ask(20, [{"authorization": "Bearer hunter2", "cookie": "s=hunter2"}], "POST", f"{VIEW}/hunter2?token=hunter2")
+    both(even)
+    data = (even.state / "log" / NAME).read_bytes()
+    assert data
+    assert b"hunter2" not in data
+    assert TOKEN.encode() not in data
+    assert (even.state / "log" / NAME).stat().st_mode & 0o077 == 0
+
+
+def test_new_controller_begins_at_zero_and_sees_what_comes(even: Bench) -> None:
+    even.ask(50)
+    time.sleep(0.3)
+    even.source = EnvoySource(even.state, even.plan)
+    assert [series.latency for series in both(even)] == [(), ()]
+    even.ask(40)
+    stable, canary = both(even)
+    assert answers(stable) + answers(canary) == 40
+    assert (stable.cpu, stable.memory) == (None, None), "no instances were given"
+
+
+def test_restarted_envoy_gives_new_series_whose_log_begins_at_zero() -> None:
+    with bench() as made:
+        made.ask(50)
+        old, _ = both(made)
+        made.ask(50)
+        pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        while made.router.running():
+            time.sleep(0.01)
+        made.router.revive()
+        new, _ = both(made)
+        assert new.start != old.start
+        assert (new.good, new.latency, new.business) == (0, (), 0)
+        made.ask(30)
+        new, _ = both(made)
+        assert (new.good, answers(new)) == (30, 30)
+
+
+def test_dead_log_pump_blinds_latency_and_business_and_nothing_else() -> None:
+    with bench() as made:
+        made.ask(50)
+        both(made)
+        (pump,) = [p for p in psutil.process_iter(["cmdline"]) if str(made.state / "log" / NAME) in p.info["cmdline"]]
+        pump.kill()
+        pump.wait()
+        for _ in range(3):
+            assert set(made.ask(100)) == {"stable"}
+            stable, _ = both(made)
+        assert (stable.latency, stable.business) == (None, None)
+        assert stable.good == 350
+        assert stable.cpu is not None
+        (made.state / "log" / NAME).unlink()
+        made.source = EnvoySource(made.state, made.plan)
+        assert both(made)[0] == replace(stable, cpu=None, memory=None)
+        assert made.router.running()
