@@ -31,10 +31,10 @@ class View:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
-        self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
         self.release: Release | None = None
         self.told: list[str] = []
         self.rates: dict[str, deque[float]] = {}
+        self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> View:
         self.live.__enter__()
