@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import controller, judge, start, weights
+from benchmarks import controller, judge, report, start, weights
 
-sys.exit(max(module.main() for module in (start, judge, weights, controller)))
+sys.exit(max(module.main() for module in (start, report, judge, weights, controller)))

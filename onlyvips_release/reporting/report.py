@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from onlyvips_release.reporting.chart import svg
 from onlyvips_release.reporting.story import Check, Run, Story, not_tested
-from onlyvips_release.reporting.words import LONGEST, clock, esc, percent, span
+from onlyvips_release.reporting.words import clock, esc, percent, span
 
 BUDGET = 5_000_000
-"""Characters of failure texts in one report; what comes after is cut to `BRIEF` each."""
-BRIEF = 200
+"""Characters of failures' details in one report; checks after that only have their reason, `BRIEF` characters long."""
+BRIEF = 120
 
 MARKS = {"failed": "✗", "not run": "?", "skipped": "–", "xfailed": "–", "xpassed": "✓", "passed": "✓"}
 
@@ -154,12 +154,13 @@ def one_check(check: Check, left: list[int]) -> str:
     line = f"{mark} {esc(check.name, 300)} {took}"
     if check.outcome != "failed":
         return f"<li>{line}</li>"
-    longest = LONGEST if left[0] > 0 else BRIEF
-    facts = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value, longest)}</dd>" for name, value in check.facts.items())
-    texts = "".join(f"<pre>{esc(text, longest)}</pre>" for text in (*check.spoken, check.text) if text)
+    if left[0] <= 0:
+        return f"<li>{line}<br>{esc(check.reason, BRIEF)} (more in the suite's events.jsonl)</li>"
+    facts = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in check.facts.items())
+    texts = "".join(f"<pre>{esc(text)}</pre>" for text in (*check.spoken, check.text) if text)
     left[0] -= len(facts) + len(texts)
     shown = f"<p class='soft'>{esc(check.node)}</p>{f'<dl>{facts}</dl>' if facts else ''}{texts}"
-    return f"<li><details><summary>{line}<br>{esc(check.reason, BRIEF)}</summary>{shown}</details></li>"
+    return f"<li><details><summary>{line}<br>{esc(check.reason, 300)}</summary>{shown}</details></li>"
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
