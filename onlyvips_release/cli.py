@@ -337,6 +337,7 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
     """Where the reports are, the verdict as the last line (or as JSON), and the exit code."""
     from onlyvips_release.console import reported  # noqa: PLC0415
     from onlyvips_release.reporting.summary import summary  # noqa: PLC0415
+    from onlyvips_release.reporting.words import one_line  # noqa: PLC0415
 
     found = summary(release, "", "")
     code = found["exit"] if found["exit"] is not None else 1
@@ -345,7 +346,7 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        click.echo(f"{found['release']} {found['verdict']}: {found['sentence']}")
+        click.echo(one_line(f"{found['release']} {found['verdict']}: {found['sentence']}"))
     sys.exit(code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onlyvips_release.model import Verdict
 from onlyvips_release.reporting.story import Story, not_tested
-from onlyvips_release.reporting.words import clean, esc, percent
+from onlyvips_release.reporting.words import clean, esc, one_line, percent
 
 MOST = 900_000
 """Characters of a step summary: GitHub takes 1 MiB and drops what is larger."""
@@ -94,7 +94,7 @@ def cell(text: object) -> str:
 
 def of_message(text: object) -> str:
     """As workflow commands want their message."""
-    return " ".join(clean(text, 2000).split()).replace("%", "%25")
+    return one_line(text).replace("%", "%25")
 
 
 def of_property(text: object) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from onlyvips_release import events
 from onlyvips_release.lifecycle import Release, next_command
 from onlyvips_release.model import Verdict
+from onlyvips_release.reporting.words import one_line
 
 
 def line(event: events.Event, release: Release) -> str:
@@ -89,7 +90,7 @@ class Printer:
     def _say(self, text: str, release: Release) -> None:
         stamp = self.now()
         self.last = stamp.timestamp()
-        self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {text}\n")
+        self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}\n")
 
 
 def waiting(release: Release) -> str:

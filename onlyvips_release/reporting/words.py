@@ -21,6 +21,11 @@ def clean(text: object, longest: int = LONGEST) -> str:
     return kept if len(found) <= longest else f"{kept} … ({len(found):,} characters, cut)"
 
 
+def one_line(text: object, longest: int = 2000) -> str:
+    """The same without line breaks: a CI system takes lines that begin with `::` for commands."""
+    return " ".join(clean(text, longest).split())
+
+
 def esc(text: object, longest: int = LONGEST) -> str:
     """The same for HTML, in text and in quoted attributes."""
     return html.escape(clean(text, longest))

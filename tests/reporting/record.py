@@ -18,6 +18,8 @@ from typing import Any
 from tests.e2e.rig import ROOT, Rig
 
 HERE = Path(__file__).parent / "releases"
+CHECKS = Path(__file__).parent / "checks"
+FILES = {"smoke": "test_alive.py", "canary": "test_alike.py"}
 SHORT: dict[str, Any] = {"steps": [{"weight": 10, "bake": "4s"}, {"weight": 50, "bake": "14s"}], "patience": "30s"}
 ERRORS = ("errors=1.0", "error_methods=GET", "errors_after=6")
 
@@ -25,7 +27,7 @@ ERRORS = ("errors=1.0", "error_methods=GET", "errors_after=6")
 def main() -> None:
     """Users at 700 requests/s, but in the undecided release."""
     with Rig() as rig:
-        suites = {"smoke": {"path": "smoke_tests"}, "canary": {"path": "canary_checks"}}
+        suites = {name: {"path": str(CHECKS / file)} for name, file in FILES.items()}
         rig.up()
         load = rig.load(700)
         rig.release("v2", checks=suites, **SHORT)

@@ -121,6 +121,13 @@ def test_nothing_is_said_while_events_come() -> None:
     assert len(out) == 1
 
 
+def test_text_of_a_check_cannot_give_commands_to_a_ci_system_or_a_terminal() -> None:
+    out: list[str] = []
+    printer = Printer(out.append, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    printer(events.Noted("a\n::add-mask::b\r::error::c\x1b[2J"), Release())
+    assert out == ["00:00:00 PREPARING    a ::add-mask::b\\u000d::error::c\\u001b[2J\n"]
+
+
 def test_every_wait_has_a_name() -> None:
     names: set[str] = set()
     simulated(lambda event, release: names.add(waiting(release)))
@@ -162,6 +169,7 @@ def call(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_report_of_any_release_is_drawn_again(state: Path) -> None:
     done = call(state, "report")
     page = state.parent / "reports" / "r0004" / "report.html"
@@ -194,12 +202,14 @@ def test_status_watches_until_no_release_is_open(state: Path) -> None:
     assert (first[0]["open"], second[0]["open"]) == (True, False)
 
 
+@pytest.mark.slow
 def test_duration_that_is_none_is_wrong_usage(state: Path) -> None:
     done = call(state, "status", "--watch", "--timeout", "soon")
     assert done.returncode == 2
     assert "give a duration such as 30s" in done.stderr
 
 
+@pytest.mark.slow
 def test_schema_of_a_plan_knows_its_keys_and_refuses_others(state: Path) -> None:
     found = json.loads(call(state, "schema").stdout)
     assert {"version", "platform", "services", "steps", "judge"} <= set(found["properties"])
@@ -207,6 +217,7 @@ def test_schema_of_a_plan_knows_its_keys_and_refuses_others(state: Path) -> None
     assert set(json.loads(call(state, "schema", "summary").stdout)["properties"]) >= {"version", "verdict", "sentence"}
 
 
+@pytest.mark.slow
 def test_completion_of_bash_knows_the_commands() -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     script = 'eval "$(onlyvips-release completion bash)"; complete -p onlyvips-release'
