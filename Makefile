@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint types contracts unit long bench clean
+.PHONY: demo test check lint types contracts unit long bench node clean
 
 demo: $(READY)  ## a good release promoted, a bad one rolled back (about a minute)
 	@$(BIN)/onlyvips-release demo
@@ -27,6 +27,12 @@ contracts: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox
 
+node: .node/.ready  ## what the browser's tests need beside Chromium: Allure, and axe-core for accessibility
+
+.node/.ready: Makefile
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix .node allure@3.18.0 axe-core@4.14.1
+	@touch $@
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
@@ -40,4 +46,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .node .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

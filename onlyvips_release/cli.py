@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,7 +15,6 @@ from onlyvips_release import __version__
 from onlyvips_release.errors import PlanError, Refused, ReleaseError
 
 if TYPE_CHECKING:
-    from onlyvips_release import events
     from onlyvips_release.lifecycle import Release
     from onlyvips_release.wiring import Platform
 
@@ -29,7 +28,11 @@ Exit codes:
 
 PLAN = click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr.")
+TIMEOUT = click.option("--timeout", metavar="DURATION", help="At most so long, e.g. 45m.")
 YES = click.option("--yes", "-y", is_flag=True, help="Accepted everywhere; nothing ever asks.")
+
+WATCH = 1.0
+"""Seconds between two looks of `status --watch`."""
 
 
 class Group(click.Group):
@@ -75,13 +78,21 @@ def main() -> None:
 @PLAN
 @JSON
 @YES
-def run(plan: Path, as_json: bool, yes: bool) -> None:
+@click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
+@TIMEOUT
+def run(plan: Path, as_json: bool, yes: bool, stream: Path | None, timeout: str | None) -> None:
     """Release the canary revisions of PLAN; ends when they are promoted or rolled back.
 
-    In CI write `exec onlyvips-release run …`: without exec a cancelled job never tells it to roll back.
+    In CI write `exec onlyvips-release run …`: without exec a cancelled job never tells it to roll back. `--timeout`
+    aborts the release as `abort` does: back before the point of no return, after it to the end.
     """
+    from onlyvips_release.console import aborted_after, shown  # noqa: PLC0415
+
+    limit = seconds(timeout)
     platform = opened(plan)
-    finish(platform.run(printer(as_json)), as_json)
+    with shown(platform, as_json=as_json, stream=stream) as tell, aborted_after(platform, limit):
+        release = platform.run(tell)
+    finish(platform, release, as_json)
 
 
 @main.command()
@@ -90,11 +101,15 @@ def run(plan: Path, as_json: bool, yes: bool) -> None:
 @YES
 def recover(plan: Path, as_json: bool, yes: bool) -> None:
     """End an unfinished release that nobody works on: users back on stable, then clean-up. Safe to repeat."""
-    release = opened(plan).recover(printer(as_json))
+    from onlyvips_release.console import shown  # noqa: PLC0415
+
+    platform = opened(plan)
+    with shown(platform, as_json=as_json) as tell:
+        release = platform.recover(tell)
     if release is None:
         click.echo("nothing is unfinished", err=as_json)
         return
-    finish(release, as_json)
+    finish(platform, release, as_json)
 
 
 @main.command()
@@ -184,16 +199,74 @@ def replay(journal: Path, other: Path | None, as_json: bool) -> None:
 @main.command()
 @click.argument("platform", required=False)
 @JSON
-def status(platform: str | None, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Again whenever something changes, until no release is open.")
+@TIMEOUT
+def status(platform: str | None, as_json: bool, watch: bool, timeout: str | None) -> None:
     """Where every platform of this machine stands, from its journal and lease alone (PLATFORM: only that one)."""
     from onlyvips_release.overview import overview, text  # noqa: PLC0415
     from onlyvips_release.place import find_place  # noqa: PLC0415
 
-    found = [row for row in overview(find_place().state) if platform in (None, row["platform"])]
-    if as_json:
-        click.echo(json.dumps(found, indent=1))
+    end, last = time.monotonic() + (seconds(timeout) or float("inf")), ""
+    while True:
+        found = [row for row in overview(find_place().state) if platform in (None, row["platform"])]
+        told = "\n".join(text(row) for row in found) or "no platform is installed: onlyvips-release up PLAN"
+        told = json.dumps(found, indent=None if watch else 1) if as_json else told
+        if told != last:
+            if watch and not as_json and sys.stdout.isatty():
+                click.clear()
+            said(told)
+        last = told
+        if not watch or not any(row.get("open") for row in found):
+            return
+        if time.monotonic() >= end:
+            click.echo(f"not over after {timeout}", err=True)
+            sys.exit(6)
+        time.sleep(WATCH)
+
+
+@main.command()
+@click.argument("release", required=False, metavar="[RUN]")
+@click.option("--platform", help="Whose release, where this machine has several platforms.")
+@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
+def report(release: str | None, platform: str | None, show: bool) -> None:
+    """Draw the report of RUN (r0007; default: the newest) again, also of one that is under way, and say where it is."""
+    from onlyvips_release.place import find_place  # noqa: PLC0415
+    from onlyvips_release.publish import allure_html, find, publish  # noqa: PLC0415
+
+    place = find_place()
+    journal = find(place.state, release, platform)
+    publish(journal, place.reports, place.keep)
+    page = place.reports / journal.parent.name / "report.html"
+    said(f"report: {page}")
+    said(allure_html(place.reports, journal.parent.name, place.env))
+    if show:
+        click.launch(str(page))
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["plan", "summary"]), default="plan")
+def schema(what: str) -> None:
+    """JSON Schema of the plan file (for completion in editors), or of summary.json and `run --json`."""
+    if what == "plan":
+        from onlyvips_release.planmodel import PlanPart  # noqa: PLC0415
+
+        found = PlanPart.model_json_schema()
     else:
-        click.echo("\n".join(text(row) for row in found) or "no platform is installed: onlyvips-release up PLAN")
+        from onlyvips_release.reporting import summary  # noqa: PLC0415
+
+        found = summary.schema()
+    said(json.dumps(found, indent=1))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(onlyvips-release completion bash)"."""
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    said(kind(main, {}, "onlyvips-release", "_ONLYVIPS_RELEASE_COMPLETE").source())
 
 
 def request(what: str, help_text: str) -> click.Command:
@@ -248,31 +321,33 @@ def said(text: str) -> None:
     sys.stdout.flush()
 
 
-def printer(as_json: bool) -> Callable[[events.Event, Release], None]:
-    """Lines as events come; with --json they go to stderr."""
-    from datetime import datetime  # noqa: PLC0415
+def seconds(text: str | None) -> float | None:
+    """Of a duration such as 45m; a usage error for anything else."""
+    if text is None:
+        return None
+    from onlyvips_release.planmodel import duration  # noqa: PLC0415
 
-    from onlyvips_release.reporting.terminal import Printer  # noqa: PLC0415
-
-    stream = sys.stderr if as_json else sys.stdout
-
-    def write(text: str) -> None:
-        stream.write(text)
-        stream.flush()
-
-    return Printer(write, lambda: datetime.now().astimezone())
+    try:
+        return duration(text).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timeout") from None
 
 
-def finish(release: Release, as_json: bool) -> NoReturn:
-    """The verdict as the last line (or as JSON), and the exit code."""
+def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
+    """Where the reports are, the verdict as the last line (or as JSON), and the exit code."""
+    from onlyvips_release.console import reported  # noqa: PLC0415
     from onlyvips_release.reporting.summary import summary  # noqa: PLC0415
+    from onlyvips_release.reporting.words import one_line  # noqa: PLC0415
 
     found = summary(release, "", "")
+    code = found["exit"] if found["exit"] is not None else 1
+    for line in reported(platform, release, brief=code > 128):
+        click.echo(line, err=as_json)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        click.echo(f"{found['release']} {found['verdict']}: {found['sentence']}")
-    sys.exit(found["exit"] if found["exit"] is not None else 1)
+        click.echo(one_line(f"{found['release']} {found['verdict']}: {found['sentence']}"))
+    sys.exit(code)
 
 
 def unit(plan: Path) -> str:

@@ -25,8 +25,9 @@ def start(path: str) -> tuple[int, subprocess.Popen[bytes]]:
 
     reader, writer = os.pipe()
     try:
+        null = subprocess.DEVNULL  # a pump outlives this command, and must not keep its pipes open
         command = [sys.executable, "-I", "-S", __file__, path, str(LIMIT)]
-        pump = subprocess.Popen(command, stdin=reader, stdout=subprocess.DEVNULL, env={}, start_new_session=True)
+        pump = subprocess.Popen(command, stdin=reader, stdout=null, stderr=null, env={}, start_new_session=True)
     except OSError:
         os.close(writer)
         raise

@@ -56,6 +56,9 @@ def text(found: dict[str, Any]) -> str:
         return lines[0] + "\n  no release yet"
     weight = "not confirmed" if found["weight"] is None else f"{found['weight']} %"
     lines.append(f"  {found['release']} {found['phase']}, canary weight {weight} (as the journal says)")
+    if found["open"]:
+        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in found["steps"])
+        lines.append(f"  step {found['step']} of: {', '.join(steps)}")
     lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]
     if found["sentence"]:
         lines.append(f"  {found['sentence']}")

@@ -27,7 +27,7 @@ from onlyvips_release.operator import RequestFile
 from onlyvips_release.place import Place, find_place
 from onlyvips_release.plan import ReleasePlan, Service, Suite
 from onlyvips_release.ports import Ports, SuiteRequest, SuiteRun
-from onlyvips_release.reporting import summary
+from onlyvips_release.publish import publish
 from onlyvips_release.runner import Runner
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
@@ -123,6 +123,7 @@ class Platform:
         """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder."""
         with self._held("run"):
             plan = self.preflight()
+            RequestFile(self.state / "live").pending()  # a wish that came too late for the release before
             name = f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
             release, ports = Release(), self.ports(name, plan)
             started = self._started(name, plan)
@@ -137,7 +138,7 @@ class Platform:
             name = self.open_release()
             if name is None:
                 return None
-            release = replay(FileJournal(self._journal(name)).read())
+            release = replay(FileJournal(self.journal(name)).read())
             ports = self.ports(name, release.plan)
             runner = Runner(release, ports, lambda event: on_event(event, release))
             ports.router.revive()
@@ -212,7 +213,7 @@ class Platform:
         names = self.releases()
         if not names:
             return None
-        last = replay(FileJournal(self._journal(names[-1])).read(samples=False))
+        last = replay(FileJournal(self.journal(names[-1])).read(samples=False))
         return None if last.finished and last.phase in FINAL else names[-1]
 
     def releases(self) -> list[str]:
@@ -234,7 +235,7 @@ class Platform:
             source=EnvoySource(self.state, plan, lambda: [i for workload in processes for i in workload.inspect()]),
             prober=self.prober(token),
             checks=self.checks(release, token),
-            journal=FileJournal(self._journal(release), self.clock, self.lease.fence),
+            journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
             lease=self.lease,
             guardian=NoGuardian(),
             notifier=Nobody(),
@@ -280,18 +281,24 @@ class Platform:
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _carry_out(self, release: Release, ports: Ports, on_event: OnEvent) -> Release:
-        started = ports.clock.now()
         try:
             Runner(release, ports, lambda event: on_event(event, release)).run()
         except LeaseLost:
             self._after_loss(release, ports)
+            return release
         finally:
-            found = summary.summary(release, started.isoformat(), ports.clock.now().isoformat())
-            summary.write(self.place.reports, found)
+            self._publish(release, on_event)
         if release.finished and release.phase in FINAL:
-            journal = FileJournal(self._journal(release.id)).read()
+            journal = FileJournal(self.journal(release.id)).read()
             self.history.keep(lessons(journal, ports.clock.now().isoformat()))
         return release
+
+    def _publish(self, release: Release, on_event: OnEvent) -> None:
+        """The report decides nothing: whatever goes wrong with it is told, and changes no exit code."""
+        try:
+            publish(self.journal(release.id), self.place.reports, self.place.keep)
+        except Exception as error:
+            on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
     def _after_loss(self, release: Release, ports: Ports) -> None:
         """Somebody else holds the platform: nothing is touched, only looked at for five seconds."""
@@ -355,5 +362,6 @@ class Platform:
             file.write(token)
         return token
 
-    def _journal(self, release: str) -> Path:
+    def journal(self, release: str) -> Path:
+        """Where the record of a release is kept."""
         return self.state / "releases" / release / "journal.jsonl"

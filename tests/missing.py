@@ -8,7 +8,7 @@ import sys
 PARTS = {
     "Docker engine": ("dockerd", "no test needs it yet"),
     "Kubernetes cluster": ("kube-apiserver", "no test needs it yet"),
-    "Chromium": ("chromium", "no test needs it yet"),
+    "Chromium": ("chromium", "reports in a browser: apt-get install chromium, then make node"),
     "Prometheus": ("prometheus", "no test needs it yet"),
 }
 

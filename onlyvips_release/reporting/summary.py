@@ -1,60 +1,119 @@
-"""A folder per release with `summary.json`, and `index.html`: a plain list of all of them."""
+"""`summary.json`, whose fields are `Summary`, and `index.html`, a list of all releases. Pure."""
 
 from __future__ import annotations
 
-import html
-import json
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from onlyvips_release.lifecycle import Release
+from onlyvips_release.reporting.report import page, wide
 from onlyvips_release.reporting.terminal import verdict_of
+from onlyvips_release.reporting.words import esc, span
 
-STYLE = """:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-li{margin:.8rem 0}.PASS{color:#1a7f37}.FAIL{color:#cf222e}.INCONCLUSIVE{color:#9a6700}"""
+VERSION = 1
+"""Grows when a field goes or changes its meaning, never when one is added."""
+
+TREND = 30
+"""Releases that the trend shows."""
 
 
-def summary(release: Release, started: str, ended: str) -> dict[str, Any]:
-    """The release in a few fields, for machines: also what `run --json` prints."""
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A release in a few fields, for machines. `exit` and `weight` None = not known, `reason` "" = nothing was decided.
+
+    `revisions`: service -> stable and canary; `serving`: service -> revision, "?" = not proven; `metrics`: the judge's
+    view of each metric at its last word; `started` and `ended`: ISO 8601, "" = not recorded.
+    """
+
+    version: int
+    release: str
+    platform: str
+    phase: str
+    verdict: str
+    exit: int | None
+    sentence: str
+    reason: str
+    weight: int | None
+    revisions: dict[str, dict[str, str]]
+    serving: dict[str, str]
+    notes: list[str]
+    metrics: list[dict[str, Any]]
+    started: str
+    ended: str
+    checks: dict[str, int]
+
+
+def summary(release: Release, started: str, ended: str, checks: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The release in the fields of `Summary`: also what `run --json` prints. `checks`: outcome -> how many."""
     finished = release.finished
-    return {
-        "version": 1,
-        "release": release.id,
-        "platform": release.plan.platform,
-        "phase": str(release.phase),
-        "verdict": str(verdict_of(release)),
-        "exit": finished.exit if finished else None,
-        "sentence": finished.sentence if finished else "",
-        "reason": release.outcome.reason if release.outcome else "",
-        "weight": release.weight,
-        "revisions": {name: {"stable": release.old[name], "canary": release.new[name]} for name in release.new},
-        "serving": release.serving,
-        "notes": release.noted,
-        "metrics": list(release.outcome.metrics) if release.outcome else [],
-        "started": started,
-        "ended": ended,
-    }
-
-
-def write(reports: Path, found: dict[str, Any]) -> Path:
-    """Keep the summary, renew the list; the list's path."""
-    folder = reports / found["release"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    rows = [json.loads(path.read_text()) for path in sorted(reports.glob("r[0-9]*/summary.json"), reverse=True)]
-    index = reports / "index.html"
-    index.write_text(page(rows))
-    return index
-
-
-def page(rows: list[dict[str, Any]]) -> str:
-    """All releases, newest first; no script, nothing from elsewhere."""
-    items = "\n".join(
-        f"<li><strong class='{html.escape(row['verdict'])}'>{html.escape(row['verdict'])}</strong> "
-        f"<a href='{html.escape(row['release'])}/summary.json'>{html.escape(row['release'])}</a> "
-        f"{html.escape(row['started'])}<br>{html.escape(row['sentence'])}</li>"
-        for row in rows
+    found = Summary(
+        version=VERSION,
+        release=release.id,
+        platform=release.plan.platform,
+        phase=str(release.phase),
+        verdict=str(verdict_of(release)),
+        exit=finished.exit if finished else None,
+        sentence=finished.sentence if finished else "",
+        reason=release.outcome.reason if release.outcome else "",
+        weight=release.weight,
+        revisions={name: {"stable": release.old[name], "canary": release.new[name]} for name in release.new},
+        serving=release.serving,
+        notes=release.noted,
+        metrics=[dict(metric) for metric in release.outcome.metrics] if release.outcome else [],
+        started=started,
+        ended=ended,
+        checks=dict(checks or {}),
     )
-    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
-    return f"<!doctype html><html lang='en'>{head}<title>Releases</title><h1>Releases</h1><ul>\n{items}\n</ul></html>\n"
+    return asdict(found)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of `summary.json`."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - slow to import
+
+    return TypeAdapter(Summary).json_schema()
+
+
+def index(rows: Sequence[Mapping[str, Any]]) -> str:
+    """All releases, newest first, with the trend; `rows` are summaries."""
+    body = f"<header><h1>Releases</h1>{trend(rows[:TREND])}</header>"
+    names = ("Release", "Outcome", "Why", "Checks", "Started (UTC)", "Took")
+    heads = "".join(f"<th scope='col'>{name}</th>" for name in names)
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(row, rows))}</tbody></table>"
+    return page(
+        "Releases",
+        f"{body}<main>{wide('Releases', table)}</main>",
+    )
+
+
+def row(found: Mapping[str, Any]) -> str:
+    """One release."""
+    verdict, checks = esc(found["verdict"]), found.get("checks", {})
+    counts = ", ".join(f"{number} {word}" for word, number in checks.items() if number)
+    cells = (
+        ("time", f"<a href='{esc(found['release'])}/report.html'>{esc(found['release'])}</a>"),
+        ("time", f"<span class='word {verdict}'>{verdict}</span>"),
+        ("", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
+        ("", esc(counts)),
+        ("time", esc(found["started"][:19].replace("T", " "))),
+        ("time", took(found["started"], found["ended"])),
+    )
+    return "<tr>" + "".join(f"<td class='{kind}'>{cell}</td>" for kind, cell in cells) + "</tr>"
+
+
+def took(started: str, ended: str) -> str:
+    """How long, "" = not recorded."""
+    if not started or not ended:
+        return ""
+    return span((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
+
+
+def trend(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Oldest left: a letter per release, and the share of promotions."""
+    marks = [(esc(found["verdict"]), esc(found["release"])) for found in reversed(rows)]
+    letters = " ".join(f"<span class='word {word}' title='{name}'>{word[:1]}</span>" for word, name in marks)
+    promoted = sum(found["verdict"] == "PASS" for found in rows)
+    told = f"{promoted} of the last {len(rows)} were promoted" if rows else "none yet"
+    return f"<p>{told}: {letters}<br><span class='soft'>P promoted, F failed, I undecided or not finished</span></p>"

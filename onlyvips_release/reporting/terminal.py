@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from onlyvips_release import events
-from onlyvips_release.lifecycle import Release
+from onlyvips_release.lifecycle import Release, next_command
 from onlyvips_release.model import Verdict
+from onlyvips_release.reporting.words import one_line
 
 
 def line(event: events.Event, release: Release) -> str:
@@ -58,21 +59,59 @@ def line(event: events.Event, release: Release) -> str:
 
 
 class Printer:
-    """Prints events as they come; `every` = seconds after which silence is broken by a heartbeat."""
+    """Prints events as they come; `every` = seconds after which silence is broken by a heartbeat.
+
+    Samples bring heartbeats along; where nothing is sampled `beat` must be called, by whoever has a thread for it.
+    """
 
     def __init__(self, write: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
         self.write, self.now, self.every = write, now, every
         self.last = 0.0
+        self.release: Release | None = None
 
     def __call__(self, event: events.Event, release: Release) -> None:
         """One event."""
+        self.release = release
         text = line(event, release)
-        stamp = self.now()
-        if not text and isinstance(event, events.Sampled) and stamp.timestamp() - self.last >= self.every:
+        if not text and isinstance(event, events.Sampled) and self._silent():
             text = heartbeat(event, release)
         if text:
-            self.last = stamp.timestamp()
-            self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {text}\n")
+            self._say(text, release)
+
+    def beat(self) -> None:
+        """Break a silence: what is waited for, and how long at most."""
+        release = self.release
+        if release is not None and not release.finished and self._silent():
+            self._say(f"still waiting for {waiting(release)}", release)
+
+    def _silent(self) -> bool:
+        return self.now().timestamp() - self.last >= self.every
+
+    def _say(self, text: str, release: Release) -> None:
+        stamp = self.now()
+        self.last = stamp.timestamp()
+        self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}\n")
+
+
+def waiting(release: Release) -> str:
+    """What the command under way waits for, and its limit."""
+    plan = release.plan
+    match next_command(release):
+        case events.Prepare():
+            return "stable's pinned answers"
+        case events.StartCanary():
+            longest = max(s.health.within.total_seconds() for s in plan.routed if s.health) if plan.routed else 0
+            return f"the canary to become ready, at most {longest:g} s for each service"
+        case events.RunSmoke(arm):
+            return f"the smoke suite on {arm}, at most {plan.smoke.deadline.total_seconds():g} s"
+        case events.Shift(weight):
+            return f"the router to confirm {weight} %"
+        case events.Observe():
+            return f"the next sample, every {plan.judge.tick.total_seconds():g} s"
+        case None:
+            return "the end"
+        case command:
+            return f"{type(command).__name__}: instances to drain, start and answer"
 
 
 def heartbeat(event: events.Sampled, release: Release) -> str:
@@ -88,7 +127,9 @@ def heartbeat(event: events.Sampled, release: Release) -> str:
 
 
 def verdict_of(release: Release) -> Verdict:
-    """The one verdict of a finished release."""
+    """The one verdict; a release without an end has not decided anything."""
+    if release.finished is None:
+        return Verdict.INCONCLUSIVE
     if release.phase is events.Phase.PROMOTED:
         return Verdict.PASS
     if release.outcome is not None and release.outcome.verdict is Verdict.INCONCLUSIVE:

@@ -1,0 +1,229 @@
+"""The picture of a release: weight, failures with their interval, volume; one time axis, events as lines. SVG, pure.
+
+No script, no font or file from elsewhere; light and dark by its own style. Ticks without data are gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from onlyvips_release.reporting.interval import interval
+from onlyvips_release.reporting.story import Moment, Point, Story
+from onlyvips_release.reporting.words import clean, clock, esc, percent
+
+WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 10, 30, 26
+TOUCHING = 22
+"""Distance below which two numbers would overlap."""
+MOST = 400
+"""Ticks that are drawn; of more, every n-th."""
+
+STYLE = """.chart{--ink:#1f2328;--soft:#59636e;--grid:#d1d9e0;--canary:#bc4c00;--stable:#0969da;--bad:#cf222e;
+font:12px system-ui,sans-serif;background:none}
+@media(prefers-color-scheme:dark){.chart{--ink:#e6edf3;--soft:#9198a1;--grid:#3d444d;--canary:#f0883e;--stable:#58a6ff;
+--bad:#ff7b72}}
+.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .c{fill:var(--canary)}.chart .s{fill:var(--stable)}
+.chart .l{fill:var(--bad)}.chart .grid{stroke:var(--grid);fill:none}
+.chart .canary,.chart .stable{stroke:var(--canary);fill:none;stroke-width:2;stroke-linecap:round}
+.chart .stable{stroke:var(--stable);stroke-dasharray:6 2}
+.chart .limit{stroke:var(--bad);fill:none;stroke-dasharray:2 4;stroke-width:1.5}
+.chart .band{fill:var(--canary);opacity:.22}.chart .event{stroke:var(--soft);stroke-dasharray:1 3}"""
+
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
+ARMS = '<tspan class="c">canary ━</tspan> <tspan class="s">stable ╍</tspan>'
+
+Spot = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One strip: `lines` by class, `bands` as (at, low, high); gaps split both into pieces."""
+
+    title: str
+    height: int
+    top: float
+    lines: Sequence[tuple[str, Sequence[Sequence[Spot]]]]
+    bands: Sequence[Sequence[tuple[float, float, float]]] = ()
+    key: str = ""
+    scale: Callable[[float], str] = percent
+
+
+def svg(story: Story) -> str:
+    """The whole picture as one element, with a text for who cannot see it."""
+    panels = [weight_panel(story)]
+    for service in story.release.plan.routed:
+        panels += [error_panel(story, service.name), *filled(latency_panel(story, service.name))]
+    panels += filled(volume_panel(story))
+    length = max(story.seconds, 1.0)
+
+    def x(at: float) -> float:
+        return round(LEFT + at / length * (WIDTH - LEFT - RIGHT), 1)
+
+    parts, y = [], float(TOP)
+    for panel in panels:
+        y += GAP
+        parts.append(draw(panel, y, x))
+        y += panel.height
+    height = y + 24
+    about = f"{len(panels)} strips over {clock(length)[1:]} minutes: " + "; ".join(panel.title for panel in panels)
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'aria-labelledby="chart-title chart-about"><title id="chart-title">Course of {esc(story.release.id)}</title>'
+        f'<desc id="chart-about">{esc(about)}</desc><style>{STYLE}</style>'
+        f"{axis(length, y, x)}{event_lines(story, y, x)}{''.join(parts)}</svg>"
+    )
+
+
+def draw(panel: Panel, y: float, x: Callable[[float], float]) -> str:
+    """One strip with its upper edge at `y`."""
+
+    def up(value: float) -> float:
+        return round(y + panel.height * (1 - min(max(value / panel.top, 0.0), 1.0)), 1)
+
+    bands = "".join(f'<polygon class="band" points="{outline(band, x, up)}"/>' for band in panel.bands if band)
+    lines = "".join(
+        f'<polyline class="{kind}" points="{" ".join(f"{x(at)},{up(value)}" for at, value in [piece[0], *piece])}"/>'
+        for kind, pieces in panel.lines
+        for piece in pieces
+        if piece
+    )
+    bottom = y + panel.height
+    return (
+        f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}M{LEFT} {bottom}H{WIDTH - RIGHT}"/>'
+        f'<text x="{LEFT}" y="{y - 6}">{esc(panel.title, 60)}{panel.key}</text>'
+        f'<text class="soft" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{panel.scale(panel.top)}</text>'
+        f'<text class="soft" x="{LEFT - 6}" y="{bottom + 4}" text-anchor="end">0</text>{bands}{lines}'
+    )
+
+
+def outline(
+    band: Sequence[tuple[float, float, float]], x: Callable[[float], float], up: Callable[[float], float]
+) -> str:
+    """A band as one closed line: along its upper edge and back along the lower one."""
+    there = [f"{x(at)},{up(high)}" for at, _, high in band]
+    back = [f"{x(at)},{up(low)}" for at, low, _ in reversed(band)]
+    return " ".join(there + back)
+
+
+def weight_panel(story: Story) -> Panel:
+    """Steps, not slopes: a weight is in force at once."""
+    spots: list[Spot] = [(0.0, 0.0)]
+    for at, weight in story.weights:
+        spots += [(at, spots[-1][1]), (at, weight / 100)]
+    spots.append((story.seconds, spots[-1][1]))
+    return Panel("canary's share of the users", 56, 1.0, [("canary", [spots])])
+
+
+def error_panel(story: Story, service: str) -> Panel:
+    """Shares of failed requests since the first step; the band is where the canary's true share may lie."""
+    limits = story.release.plan.judge.errors.tolerated
+    canary, stable, limit, bands = [], [], [], []
+    for piece in pieces(story.points):
+        shares = [(one.at, *share(one.counts[service])) for one in piece]
+        canary.append([(at, rate) for at, rate, _, _, _ in shares if rate is not None])
+        stable.append([(at, base) for at, _, base, _, _ in shares if base is not None])
+        limit.append([(at, limits.factor * base + limits.plus) for at, _, base, _, _ in shares if base is not None])
+        bands.append([(at, low, high) for at, rate, _, low, high in shares if rate is not None])
+    seen = [value for one in (*canary, *stable, *limit) for _, value in one]
+    top = max([0.02, *(1.3 * value for value in seen)])
+    key = (
+        f' <tspan class="soft">failed requests:</tspan> {ARMS} <tspan class="l">tolerated ┈</tspan> '
+        '<tspan class="soft">band: 95 % interval</tspan>'
+    )
+    lines = [("limit", limit), ("stable", stable), ("canary", canary)]
+    return Panel(service, 72, min(top, 1.0), lines, bands, key)
+
+
+def share(counts: Sequence[int]) -> tuple[float | None, float | None, float, float]:
+    """Canary's and stable's share of failures (None = no request), and the canary's interval."""
+    xc, nc, xb, nb = counts
+    rate, base = xc / nc if nc else None, xb / nb if nb else None
+    low, high = interval(xc, nc, xb, nb)
+    middle = base or 0.0
+    return rate, base, max(0.0, middle + low), min(1.0, middle + high)
+
+
+def latency_panel(story: Story, service: str) -> Panel:
+    """The 95th percentile of each tick, in milliseconds."""
+    arms: dict[str, list[list[Spot]]] = {"stable": [], "canary": []}
+    for kind, arm in (("canary", 0), ("stable", 1)):
+        for piece in pieces(story.points):
+            arms[kind].append([(one.at, found) for one in piece if (found := one.p95[service][arm]) is not None])
+    top = max([1.0, *(1.1 * value for kind in arms.values() for piece in kind for _, value in piece)])
+    key = f' <tspan class="soft">p95 of first attempts:</tspan> {ARMS}'
+    return Panel(service, 56, top, list(arms.items()), (), key, lambda value: f"{value:.3g} ms")
+
+
+def filled(panel: Panel) -> list[Panel]:
+    """The panel, if there is anything to draw in it."""
+    return [panel] if any(piece for _, strokes in panel.lines for piece in strokes) else []
+
+
+def volume_panel(story: Story) -> Panel:
+    """Judged requests per second of both arms over all services, tick by tick."""
+    arms: dict[str, list[list[Spot]]] = {"stable": [], "canary": []}
+    for kind, column in (("canary", 1), ("stable", 3)):
+        for piece in pieces(story.points):
+            sums = [(one.at, sum(counts[column] for counts in one.counts.values())) for one in piece]
+            arms[kind].append([(b, (new - old) / (b - a)) for (a, old), (b, new) in pairwise(sums) if b > a])
+    top = max([1.0, *(1.1 * value for kind in arms.values() for piece in kind for _, value in piece)])
+    return Panel(
+        "judged requests per second", 56, top, list(arms.items()), (), f" {ARMS}", lambda value: f"{value:.3g}"
+    )
+
+
+def pieces(points: Sequence[Point]) -> list[list[Point]]:
+    """Runs of judged ticks that belong together: a gap, another weight, or the promotion begins a new one."""
+    found: list[list[Point]] = [[]]
+    for one in points[:: max(1, -(-len(points) // MOST))]:
+        last = found[-1][-1] if found[-1] else one
+        if one.trouble or (one.watch, one.weight) != (last.watch, last.weight):
+            found.append([])
+        if not one.trouble:
+            found[-1].append(one)
+    return found
+
+
+def axis(length: float, bottom: float, x: Callable[[float], float]) -> str:
+    """At most eight times, since the start."""
+    step = next((s for s in STEPS if length / s <= 8), STEPS[-1])
+    marks = [n * step for n in range(int(length / step) + 1)]
+    return "".join(
+        f'<path class="grid" d="M{x(at)} {TOP}V{bottom}"/>'
+        f'<text class="soft" x="{x(at)}" y="{bottom + 18}" text-anchor="middle">{clock(at)}</text>'
+        for at in marks
+    )
+
+
+def event_lines(story: Story, bottom: float, x: Callable[[float], float]) -> str:
+    """Numbered as in the timeline; those that would touch share a number such as 4-6."""
+    groups: list[list[Moment]] = []
+    for moment in story.moments:
+        if moment.number and groups and x(moment.at) - x(groups[-1][0].at) < TOUCHING:
+            groups[-1].append(moment)
+        elif moment.number:
+            groups.append([moment])
+    lines = "".join(
+        f"<g><title>{esc(clock(one.at))} {esc(one.text, 200)}</title>"
+        f'<path class="event" d="M{x(one.at)} {TOP}V{bottom}"/></g>'
+        for group in groups
+        for one in group
+    )
+    return lines + "".join(
+        f'<text x="{x(group[0].at)}" y="{TOP - 6}" text-anchor="middle">{group[0].number}'
+        f"{f'-{group[-1].number}' if len(group) > 1 else ''}</text>"
+        for group in groups
+    )
+
+
+def samples_csv(story: Story) -> str:
+    """The points behind the picture; counts are cumulative since the first step."""
+    rows = ["seconds,weight,service,canary_failed,canary_all,stable_failed,stable_all,judged,phase"]
+    for one in story.points:
+        phase = "watch" if one.watch else "bake"
+        for service, counts in one.counts.items():
+            numbers = ",".join(map(str, counts))
+            rows.append(f"{one.at:.1f},{one.weight},{clean(service)},{numbers},{int(not one.trouble)},{phase}")
+    return "\n".join(rows) + "\n"

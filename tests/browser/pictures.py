@@ -1,0 +1,29 @@
+"""Takes the screenshots of docs/reports.md: `python -m tests.browser.pictures`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tests.browser.chrome import Chrome
+from tests.reporting.kept import published
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+
+
+def main() -> None:
+    """Three pictures, each of what fits into a window."""
+    with tempfile.TemporaryDirectory() as folder, Chrome() as chrome:
+        published(Path(folder))
+        for name, page, width, height in (
+            ("report-1280", "r0002/report.html", 1280, 1000),
+            ("report-390", "r0003/report.html", 390, 1000),
+            ("index-1280", "index.html", 1280, 600),
+        ):
+            chrome.look(width=width, height=height)
+            chrome.open(f"{Path(folder).as_uri()}/{page}")
+            (IMAGES / f"{name}.png").write_bytes(chrome.picture())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""The checks of `record` need a release."""
+
+collect_ignore = ["checks"]
