@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from onlyvips_release.reporting.interval import interval
+from onlyvips_release.judge import Interval
 from onlyvips_release.reporting.story import Moment, Point, Story
 from onlyvips_release.reporting.words import clean, clock, esc, percent
 
@@ -33,6 +33,9 @@ font:12px system-ui,sans-serif;background:none}
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 ARMS = '<tspan class="c">canary ━</tspan> <tspan class="s">stable ╍</tspan>'
+
+UNKNOWN_RATE = 0.001
+"""Of stable's failures, where no history tells."""
 
 Spot = tuple[float, float]
 
@@ -120,29 +123,49 @@ def error_panel(story: Story, service: str) -> Panel:
     """Shares of failed requests since the first step; the band is where the canary's true share may lie."""
     limits = story.release.plan.judge.errors.tolerated
     canary, stable, limit, bands = [], [], [], []
+    known = intervals(story, service)
     for piece in pieces(story.points):
         shares = [(one.at, *share(one.counts[service])) for one in piece]
-        canary.append([(at, rate) for at, rate, _, _, _ in shares if rate is not None])
-        stable.append([(at, base) for at, _, base, _, _ in shares if base is not None])
-        limit.append([(at, limits.factor * base + limits.plus) for at, _, base, _, _ in shares if base is not None])
-        bands.append([(at, low, high) for at, rate, _, low, high in shares if rate is not None])
+        canary.append([(at, rate) for at, rate, _ in shares if rate is not None])
+        stable.append([(at, base) for at, _, base in shares if base is not None])
+        limit.append([(at, limits.factor * base + limits.plus) for at, _, base in shares if base is not None])
+        bands.append([(at, *around(base or 0.0, *known[at])) for at, _, base in shares if at in known])
     seen = [value for one in (*canary, *stable, *limit) for _, value in one]
     top = max([0.02, *(1.3 * value for value in seen)])
     key = (
         f' <tspan class="soft">failed requests:</tspan> {ARMS} <tspan class="l">tolerated ┈</tspan> '
-        '<tspan class="soft">band: 95 % interval</tspan>'
+        '<tspan class="soft">band: where it lies, 95 % at all times at once</tspan>'
     )
     lines = [("limit", limit), ("stable", stable), ("canary", canary)]
     return Panel(service, 72, min(top, 1.0), lines, bands, key)
 
 
-def share(counts: Sequence[int]) -> tuple[float | None, float | None, float, float]:
-    """Canary's and stable's share of failures (None = no request), and the canary's interval."""
+def share(counts: Sequence[int]) -> tuple[float | None, float | None]:
+    """Canary's and stable's share of failures; None = no request."""
     xc, nc, xb, nb = counts
-    rate, base = xc / nc if nc else None, xb / nb if nb else None
-    low, high = interval(xc, nc, xb, nb)
-    middle = base or 0.0
-    return rate, base, max(0.0, middle + low), min(1.0, middle + high)
+    return xc / nc if nc else None, xb / nb if nb else None
+
+
+def intervals(story: Story, service: str) -> dict[float, tuple[float, float]]:
+    """By time: how much worse the canary is, so that all of these hold at once with 95 % (judge.md section 7)."""
+    history = story.release.judge.known.get(service)
+    interval = Interval(history.rate if history else UNKNOWN_RATE, story.release.plan.judge.tick.total_seconds())
+    found, before = {}, (0, 0, 0, 0)
+    for point in story.points:
+        if point.watch:
+            break
+        counts = point.counts[service]
+        interval.fold(*(now - then for now, then in zip(counts, before, strict=True)))
+        before = counts
+        low, high = interval.bounds
+        if counts[1] and counts[3] and low <= high:
+            found[point.at] = low, high
+    return found
+
+
+def around(base: float, low: float, high: float) -> tuple[float, float]:
+    """The canary's share for these differences from stable's."""
+    return max(0.0, base + low), min(1.0, base + high)
 
 
 def latency_panel(story: Story, service: str) -> Panel:

@@ -18,7 +18,8 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.publish import allure_html, find, publish, read
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.allure import forget
-from onlyvips_release.reporting.interval import interval
+from onlyvips_release.reporting.chart import intervals
+from onlyvips_release.reporting.story import Story
 from onlyvips_release.reporting.summary import Summary, schema
 from tests.reporting.kept import CASES, RELEASES, changed, published, suite
 
@@ -407,24 +408,20 @@ def test_newest_release_is_found_and_doubt_is_refused(tmp_path: Path) -> None:
 # --- the interval ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ((56, 70, 48, 80), (0.0524, 0.3339)),
-        ((9, 10, 3, 10), (0.1705, 0.8090)),
-        ((5, 56, 0, 29), (-0.0381, 0.1926)),
-        ((0, 10, 0, 20), (-0.1611, 0.2775)),
-        ((10, 10, 0, 10), (0.6075, 1.0)),
-    ],
-    ids=str,
-)
-def test_interval_is_newcombes_method_10(counts: tuple[int, int, int, int], expected: tuple[float, float]) -> None:
-    """The values are those of table II of the paper."""
-    assert interval(*counts) == pytest.approx(expected, abs=6e-5)
+def story_of(case: str) -> Story:
+    """Of a committed journal."""
+    folder = RELEASES / case / CASES[case]
+    return read(folder / "journal.jsonl", folder)
 
 
-def test_interval_without_requests_knows_nothing() -> None:
-    assert interval(0, 0, 0, 0) == (-1.0, 1.0)
-    low, high = interval(0, 0, 0, 1000)
-    assert low < 0
-    assert high > 0.99
+def test_band_holds_the_difference_at_all_times_and_narrows() -> None:
+    story = story_of("promoted")
+    found = list(intervals(story, "backend-api").values())
+    widths = [high - low for low, high in found]
+    assert all(low <= 0 <= high for low, high in found)
+    assert widths[-1] < widths[0] / 2
+
+
+def test_band_of_a_worse_canary_leaves_zero() -> None:
+    story = story_of("rolled-back-by-errors")
+    assert max(low for service in story.points[0].counts for low, _ in intervals(story, service).values()) > 0.01
