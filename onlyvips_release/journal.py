@@ -36,13 +36,16 @@ class FileJournal:
         if self.clock is None:
             raise JournalError(f"{self.path} was opened for reading")
         self.seq += 1
+        fields = encode(event)
+        for one in latencies(fields):
+            one["latency"] = in_a_row(one["latency"])
         record = {
             "v": VERSION,
             "seq": self.seq,
             "fence": self.fence,
             "t": self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": type(event).__name__,
-            **encode(event),
+            **fields,
         }
         try:
             self._write((json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
@@ -107,5 +110,24 @@ def event_of(record: dict[str, Any], path: Path) -> events.Event:
     if kind is None:
         raise JournalError(f"{path}: unknown event {record['event']!r}", remedy="use a newer version of the tool")
     fields = {name: value for name, value in record.items() if name not in ("v", "seq", "fence", "t", "event")}
+    for one in latencies(fields):
+        one["latency"] = pairs(one["latency"])
     event: events.Event = decode(kind, fields)
     return event
+
+
+def latencies(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every series of a Sampled record that has a latency."""
+    arms = (arm for service in fields.get("series", {}).values() for arm in service.values())
+    return [one for arm in arms for one in arm if one["latency"] is not None]
+
+
+def in_a_row(found: list[tuple[int, int]]) -> list[int]:
+    """(bucket, count) pairs as the first bucket and all counts from there: a day of ticks takes half the bytes."""
+    counts = dict(found)
+    return [min(counts), *(counts.get(k, 0) for k in range(min(counts), max(counts) + 1))] if counts else []
+
+
+def pairs(row: list[int]) -> list[list[int]]:
+    """The pairs again."""
+    return [[row[0] + n, count] for n, count in enumerate(row[1:]) if count]

@@ -253,7 +253,7 @@ class SimSource:
 
     def _series(self, service: str, arm: Arm) -> Series:
         good, bad = self.world.counts.get((service, arm), [0, 0])
-        latency = ((bucket(self.world.milliseconds), good + bad),)
+        latency = ((bucket(self.world.milliseconds), good + bad),) if good + bad else ()
         return Series(f"{service} {arm}", f"epoch {self.world.epoch}", good, bad, latency)
 
 

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from pathlib import Path
 
 import psutil
@@ -255,11 +256,11 @@ def ticks(rates: list[float], kept: list[float], seed: int, lag: float = 0.1) ->
     """Per tick of 2 s whether it was seen; `rates`: attempts/s, `kept`: share of them that the log gets, per tick."""
     source, tally = random.Random(seed), Tally()
     attempts = sorted(2 * tick + source.random() * 2 for tick, rate in enumerate(rates) for _ in range(round(rate * 2)))
-    logged = [(t + source.random() * lag) for t in attempts if source.random() < kept[int(t // 2)]]
+    logged = sorted(t + source.random() * lag for t in attempts if source.random() < kept[int(t // 2)])
     seen = [tally.complete(0)]
     for tick in range(1, len(rates) + 1):
-        tally.lines = sum(t <= 2 * tick for t in logged)
-        seen.append(tally.complete(sum(t <= 2 * tick for t in attempts)))
+        tally.lines = bisect_right(logged, 2 * tick)
+        seen.append(tally.complete(bisect_right(attempts, 2 * tick)))
     return seen[1:]
 
 

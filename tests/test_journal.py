@@ -69,8 +69,9 @@ def test_writing_where_it_cannot_be_written_is_a_journal_error(tmp_path: Path) -
 
 def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
     full = Series("127.0.0.1:1", "7@1.5", 10, 2, ((1, 5), (159, 7)), 3, 1.25, 4096)
+    silent = Series("127.0.0.1:3", "7@1.5", 0, 0, (), 0, 0.0, 0)
     blind = Series("127.0.0.1:2", "7@1.5", 10, 2)
-    sampled = events.Sampled(1, {"api": {Arm.STABLE: (full,), Arm.CANARY: (blind,)}})
+    sampled = events.Sampled(1, {"api": {Arm.STABLE: (full, silent), Arm.CANARY: (blind,)}})
     path = tmp_path / "journal.jsonl"
     FileJournal(path, SystemClock(), 1).append(sampled)
     assert list(FileJournal(path).read()) == [sampled]

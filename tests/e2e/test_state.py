@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.events import Phase
 from onlyvips_release.journal import FileJournal
 from onlyvips_release.logpump import LIMIT
+from onlyvips_release.model import Arm
 from onlyvips_release.simulation import World
 from tests.e2e.rig import Rig
 from tests.plans import make_plan
@@ -22,6 +24,17 @@ from tests.test_runner import carry_out
 
 pytestmark = pytest.mark.slow
 DAY_REQUESTS = 100 * 24 * 3600
+
+
+def as_on_a_real_platform(event: events.Sampled) -> events.Sampled:
+    """With latency in 50 buckets of stable and 36 of the canary, as the sandbox behind Envoy gave in a minute."""
+    more = {"business": 12_345, "cpu": 123.45, "memory": 123_456_789}
+    latency = {arm: tuple((60 + n, 1234) for n in range(count)) for arm, count in zip(Arm, (50, 36), strict=True)}
+    series = {
+        service: {arm: tuple(replace(s, latency=latency[arm], **more) for s in found) for arm, found in arms.items()}  # type: ignore[arg-type]
+        for service, arms in event.series.items()
+    }
+    return replace(event, series=series)
 
 
 def unbounded(state: Path) -> int:
@@ -48,12 +61,12 @@ def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
     carry_out(world)
     journal = FileJournal(rig.folder.parent / f"{rig.folder.name}.jsonl", SystemClock(), 1)
     for event in world.journal:
-        journal.append(event)
+        journal.append(as_on_a_real_platform(event) if isinstance(event, events.Sampled) else event)
     half_hour = journal.path.stat().st_size * 6
     journal.path.unlink()
     logs = (4 * 2 + 1) * 2 * LIMIT
     total = per_request * DAY_REQUESTS + 48 * half_hour + logs
-    assert total < 200e6, (per_request, half_hour, logs)
+    assert total < 200e6, (total, per_request, half_hour, logs)
 
 
 def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tmp_path: Path) -> None:
