@@ -82,25 +82,52 @@ def tick(case: str) -> float:
     return next((dt for word, dt in (("2-s", 2.0), ("CPU", 60.0), ("leak", 15.0)) if word in case), 5.0)
 
 
-def seconds(case: str, limit: float, q: float = 0.5) -> Bar:
-    """Median (or quantile) of the time to the decision; may exceed the limit by one tick."""
+def at_most(must: str, limit: float, value: Callable[[Cases], float], shown: str = "{:g}") -> Bar:
+    """One figure that must not be above its limit."""
 
     def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case]["ticks"], q) * tick(case)
-        name = "median" if q == 0.5 else f"p{100 * q:.0f}"
-        return Seen(f"{case}: {name} <= {limit:g} s", f"{value:g} s", value <= limit + tick(case))
+        return Seen(must, shown.format(value(cases)), value(cases) <= limit)
 
     return bar
+
+
+def seconds(case: str, limit: float, q: float = 0.5) -> Bar:
+    """Median (or quantile) of the time to the decision; may exceed the limit by one tick."""
+    name = "median" if q == 0.5 else f"p{100 * q:.0f}"
+    must = f"{case}: {name} <= {limit:g} s"
+    return at_most(must, limit + tick(case), lambda cases: quantile(cases[case]["ticks"], q) * tick(case), "{:g} s")
 
 
 def middle(case: str, column: str, limit: float, what: str) -> Bar:
     """Median of another column."""
+    return at_most(f"{case}: <= {limit:g} {what}", limit, lambda cases: quantile(cases[case][column], 0.5))
 
-    def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case][column], 0.5)
-        return Seen(f"{case}: <= {limit:g} {what}", f"{value:g}", value <= limit)
 
-    return bar
+def oracle_ratio(case: str, limit: float) -> Bar:
+    """Median canary requests over those of the test that knows everything."""
+
+    def value(cases: Cases) -> float:
+        return quantile(cases[case]["requests"], 0.5) / quantile(cases[case]["oracle"], 0.5)
+
+    return at_most(f"{case}: oracle ratio <= {limit:g}", limit, value, "{:.2f}")
+
+
+def not_above(column: str, limit: float, what: str) -> Bar:
+    """The largest value of all runs."""
+
+    def value(cases: Cases) -> float:
+        return max(v for columns in cases.values() for v in columns[column] if v is not None)
+
+    return at_most(f"{what} <= {limit:g}", limit, value, "{:.2g}")
+
+
+def widths(limit: float) -> Bar:
+    """Median final width over an ordinary 95 % interval's."""
+
+    def value(cases: Cases) -> float:
+        return max(quantile(columns["width"], 0.5) for columns in cases.values())
+
+    return at_most(f"width <= {limit:g} x ordinary", limit, value, "at most {:.2f}")
 
 
 def share_found(case: str, limit: float) -> Bar:
@@ -111,16 +138,6 @@ def share_found(case: str, limit: float) -> Bar:
         share = sum(bool(v) for v in ticks) / len(ticks)
         ok = share >= limit - 3 * math.sqrt(limit * (1 - limit) / len(ticks))
         return Seen(f"{case}: >= {percent(limit)} found", percent(share), ok)
-
-    return bar
-
-
-def oracle_ratio(case: str, limit: float) -> Bar:
-    """Median canary requests over those of the test that knows everything."""
-
-    def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case]["requests"], 0.5) / quantile(cases[case]["oracle"], 0.5)
-        return Seen(f"{case}: oracle ratio <= {limit:g}", f"{value:.2f}", value <= limit)
 
     return bar
 
@@ -157,16 +174,6 @@ def told(values: Mapping[str, float | None]) -> str:
     return ", ".join(parts)
 
 
-def not_above(column: str, limit: float, what: str) -> Bar:
-    """The largest value of all runs."""
-
-    def bar(cases: Cases) -> Seen:
-        value = max(v for columns in cases.values() for v in columns[column] if v is not None)
-        return Seen(f"{what} <= {limit:g}", f"{value:.2g}", value <= limit)
-
-    return bar
-
-
 def covered(limit: float) -> Bar:
     """Share of runs in which the interval held the truth at all looks; fails below limit - 3 standard errors."""
 
@@ -178,16 +185,6 @@ def covered(limit: float) -> Bar:
         worst = min(shares)
         ok = worst[0] >= limit - 3 * math.sqrt(limit * (1 - limit) / n)
         return Seen(f"covers at all looks >= {percent(limit)}", f"{percent(worst[0])} ({worst[1]})", ok)
-
-    return bar
-
-
-def widths(limit: float) -> Bar:
-    """Median final width over an ordinary 95 % interval's."""
-
-    def bar(cases: Cases) -> Seen:
-        values = [quantile(columns["width"], 0.5) for columns in cases.values()]
-        return Seen(f"width <= {limit:g} x ordinary", f"{min(values):.2f} to {max(values):.2f}", max(values) <= limit)
 
     return bar
 
