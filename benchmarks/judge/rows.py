@@ -11,7 +11,7 @@ from benchmarks import judge_cost
 from benchmarks.judge import runs
 from benchmarks.judge.peers import WORDS
 from benchmarks.judge.runs import ALONE, DEFAULT, ONE_OF_16, Run, errors, errors_found, latency
-from benchmarks.judge.worlds import LOG_BUCKETS, Errors, Gauge, Latency, Span
+from benchmarks.judge.worlds import FINE_BUCKETS, LOG_BUCKETS, Errors, Gauge, Latency, Span
 from onlyvips_release.judge import forecast
 from onlyvips_release.judge.compare import Lines
 
@@ -229,6 +229,7 @@ AT_TWO = ((0.001, 100), (0.01, 10), (0.01, 1000))
 AT_ONCE = Span()
 KINDS = ("icc", "batch2", "batch5")
 NOISES = {"A/A": Latency(0), "drift": Latency(0, drift=True), "noise 10 %/30 s": Latency(0, noise=(0.1, 30))}
+FAST = Latency(100, edges=FINE_BUCKETS, median=5.0)
 CPUS = {"sd 10 %/60 s": Gauge(0.1, 60), "sd 20 %/120 s": Gauge(0.2, 120)}
 INTERVALS = (
     (0.01, 0.01, 10), (0.01, 0.01, 100), (0.01, 0.02, 100), (0.001, 0.005, 100), (0.001, 0.001, 100), (0.05, 0.05, 10),
@@ -366,6 +367,10 @@ ROWS = [
          "x2, 100 rps": (latency(Latency(100, 2.0)), 15), "x2 at minute 10, 100 rps": (latency(Latency(100, 2.0, span=LATE)), 25)}),
     timed("L5", "p99-only x2, 100 rps: default buckets; log buckets",
         {"default buckets": (latency(Latency(100, tail=True)), 175), "log buckets": (latency(Latency(100, tail=True, edges=LOG_BUCKETS)), 75)}),
+    Row("L6", "a fast service (median 5 ms) with 5 ms of slack: A/A; canary later by 5 ms (the line); 100 rps",
+        {name: latency(replace(FAST, later=later), None, 5.0) for name, later in (("A/A", 0.0), ("line", 5.0))},
+        [rate("A/A alone", ALONE, 0.015, "A/A"), rate("line alone", ALONE, 0.06, "line")]),
+    timed("L6b", "the same service, x4, 100 rps", {"x4": (latency(replace(FAST, factor=4.0), slack=5.0), 20)}),
     Row("V1", "volume A/A, bursty A/A; f = .9 (the line); 10, 100, 1000 rps",
         {f"{name} at {rps} rps": runs.volumes(rps, factor, None, bursty=name == "bursty A/A")
          for name, factor in (("A/A", 1.0), ("bursty A/A", 1.0), ("line", 0.9)) for rps in RPS[1:]},
