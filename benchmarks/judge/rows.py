@@ -11,7 +11,7 @@ from benchmarks import judge_cost
 from benchmarks.judge import runs
 from benchmarks.judge.peers import WORDS
 from benchmarks.judge.runs import ALONE, DEFAULT, ONE_OF_16, Run, errors, errors_found, latency
-from benchmarks.judge.worlds import LOG_BUCKETS, Errors, Gauge, Latency, Span
+from benchmarks.judge.worlds import FINE_BUCKETS, LOG_BUCKETS, Errors, Gauge, Latency, Span
 from onlyvips_release.judge import forecast
 from onlyvips_release.judge.compare import Lines
 
@@ -82,25 +82,52 @@ def tick(case: str) -> float:
     return next((dt for word, dt in (("2-s", 2.0), ("CPU", 60.0), ("leak", 15.0)) if word in case), 5.0)
 
 
-def seconds(case: str, limit: float, q: float = 0.5) -> Bar:
-    """Median (or quantile) of the time to the decision; may exceed the limit by one tick."""
+def at_most(must: str, limit: float, value: Callable[[Cases], float], shown: str = "{:g}") -> Bar:
+    """One figure that must not be above its limit."""
 
     def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case]["ticks"], q) * tick(case)
-        name = "median" if q == 0.5 else f"p{100 * q:.0f}"
-        return Seen(f"{case}: {name} <= {limit:g} s", f"{value:g} s", value <= limit + tick(case))
+        return Seen(must, shown.format(value(cases)), value(cases) <= limit)
 
     return bar
+
+
+def seconds(case: str, limit: float, q: float = 0.5) -> Bar:
+    """Median (or quantile) of the time to the decision; may exceed the limit by one tick."""
+    name = "median" if q == 0.5 else f"p{100 * q:.0f}"
+    must = f"{case}: {name} <= {limit:g} s"
+    return at_most(must, limit + tick(case), lambda cases: quantile(cases[case]["ticks"], q) * tick(case), "{:g} s")
 
 
 def middle(case: str, column: str, limit: float, what: str) -> Bar:
     """Median of another column."""
+    return at_most(f"{case}: <= {limit:g} {what}", limit, lambda cases: quantile(cases[case][column], 0.5))
 
-    def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case][column], 0.5)
-        return Seen(f"{case}: <= {limit:g} {what}", f"{value:g}", value <= limit)
 
-    return bar
+def oracle_ratio(case: str, limit: float) -> Bar:
+    """Median canary requests over those of the test that knows everything."""
+
+    def value(cases: Cases) -> float:
+        return quantile(cases[case]["requests"], 0.5) / quantile(cases[case]["oracle"], 0.5)
+
+    return at_most(f"{case}: oracle ratio <= {limit:g}", limit, value, "{:.2f}")
+
+
+def not_above(column: str, limit: float, what: str) -> Bar:
+    """The largest value of all runs."""
+
+    def value(cases: Cases) -> float:
+        return max(v for columns in cases.values() for v in columns[column] if v is not None)
+
+    return at_most(f"{what} <= {limit:g}", limit, value, "{:.2g}")
+
+
+def widths(limit: float) -> Bar:
+    """Median final width over an ordinary 95 % interval's."""
+
+    def value(cases: Cases) -> float:
+        return max(quantile(columns["width"], 0.5) for columns in cases.values())
+
+    return at_most(f"width <= {limit:g} x ordinary", limit, value, "at most {:.2f}")
 
 
 def share_found(case: str, limit: float) -> Bar:
@@ -111,16 +138,6 @@ def share_found(case: str, limit: float) -> Bar:
         share = sum(bool(v) for v in ticks) / len(ticks)
         ok = share >= limit - 3 * math.sqrt(limit * (1 - limit) / len(ticks))
         return Seen(f"{case}: >= {percent(limit)} found", percent(share), ok)
-
-    return bar
-
-
-def oracle_ratio(case: str, limit: float) -> Bar:
-    """Median canary requests over those of the test that knows everything."""
-
-    def bar(cases: Cases) -> Seen:
-        value = quantile(cases[case]["requests"], 0.5) / quantile(cases[case]["oracle"], 0.5)
-        return Seen(f"{case}: oracle ratio <= {limit:g}", f"{value:.2f}", value <= limit)
 
     return bar
 
@@ -157,16 +174,6 @@ def told(values: Mapping[str, float | None]) -> str:
     return ", ".join(parts)
 
 
-def not_above(column: str, limit: float, what: str) -> Bar:
-    """The largest value of all runs."""
-
-    def bar(cases: Cases) -> Seen:
-        value = max(v for columns in cases.values() for v in columns[column] if v is not None)
-        return Seen(f"{what} <= {limit:g}", f"{value:.2g}", value <= limit)
-
-    return bar
-
-
 def covered(limit: float) -> Bar:
     """Share of runs in which the interval held the truth at all looks; fails below limit - 3 standard errors."""
 
@@ -178,16 +185,6 @@ def covered(limit: float) -> Bar:
         worst = min(shares)
         ok = worst[0] >= limit - 3 * math.sqrt(limit * (1 - limit) / n)
         return Seen(f"covers at all looks >= {percent(limit)}", f"{percent(worst[0])} ({worst[1]})", ok)
-
-    return bar
-
-
-def widths(limit: float) -> Bar:
-    """Median final width over an ordinary 95 % interval's."""
-
-    def bar(cases: Cases) -> Seen:
-        values = [quantile(columns["width"], 0.5) for columns in cases.values()]
-        return Seen(f"width <= {limit:g} x ordinary", f"{min(values):.2f} to {max(values):.2f}", max(values) <= limit)
 
     return bar
 
@@ -232,6 +229,7 @@ AT_TWO = ((0.001, 100), (0.01, 10), (0.01, 1000))
 AT_ONCE = Span()
 KINDS = ("icc", "batch2", "batch5")
 NOISES = {"A/A": Latency(0), "drift": Latency(0, drift=True), "noise 10 %/30 s": Latency(0, noise=(0.1, 30))}
+FAST = Latency(100, edges=FINE_BUCKETS, median=5.0)
 CPUS = {"sd 10 %/60 s": Gauge(0.1, 60), "sd 20 %/120 s": Gauge(0.2, 120)}
 INTERVALS = (
     (0.01, 0.01, 10), (0.01, 0.01, 100), (0.01, 0.02, 100), (0.001, 0.005, 100), (0.001, 0.001, 100), (0.05, 0.05, 10),
@@ -369,6 +367,10 @@ ROWS = [
          "x2, 100 rps": (latency(Latency(100, 2.0)), 15), "x2 at minute 10, 100 rps": (latency(Latency(100, 2.0, span=LATE)), 25)}),
     timed("L5", "p99-only x2, 100 rps: default buckets; log buckets",
         {"default buckets": (latency(Latency(100, tail=True)), 175), "log buckets": (latency(Latency(100, tail=True, edges=LOG_BUCKETS)), 75)}),
+    Row("L6", "a fast service (median 5 ms) with 5 ms of slack: A/A; canary later by 5 ms (the line); 100 rps",
+        {name: latency(replace(FAST, later=later), None, 5.0) for name, later in (("A/A", 0.0), ("line", 5.0))},
+        [rate("A/A alone", ALONE, 0.015, "A/A"), rate("line alone", ALONE, 0.06, "line")]),
+    timed("L6b", "the same service, x4, 100 rps", {"x4": (latency(replace(FAST, factor=4.0), slack=5.0), 20)}),
     Row("V1", "volume A/A, bursty A/A; f = .9 (the line); 10, 100, 1000 rps",
         {f"{name} at {rps} rps": runs.volumes(rps, factor, None, bursty=name == "bursty A/A")
          for name, factor in (("A/A", 1.0), ("bursty A/A", 1.0), ("line", 0.9)) for rps in RPS[1:]},

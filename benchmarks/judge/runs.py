@@ -179,18 +179,18 @@ def mean_of(logs: Array, n: int, p: float) -> float:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-def watched(world: Latency, rs: RandomState) -> tuple[Edges, list[int]]:
-    """From half an hour before: the edges (by the last 300 s), their shares and dispersion."""
+def watched(world: Latency, rs: RandomState, slack: float = 0.0) -> tuple[Edges, list[int], list[int]]:
+    """From half an hour before: the edges (by the last 300 s), their shares and dispersion; their places per arm."""
     span, before = world.span, world.healthy()
     nc, nb = traffic(rs, world.rps, span)
     oc, ob = before.exceedances(rs, nc, nb)
     last = -round(300 / span.dt)
     total = int((nc + nb)[last:].sum())
     shares = ((oc + ob)[last:].sum(axis=0) / max(total, 1)).tolist()
-    edges = choose(list(zip(world.edges, shares, strict=True)), 0.1)
+    edges = choose(list(zip(world.edges, shares, strict=True)), 0.1, slack)
     places = [world.edges.index(edge.ms) for edge in edges]
     phis = [phi0(ticks_of(oc[:, k], nc, ob[:, k], nb), span.dt) for k in places]
-    return Edges(edges, span.dt, span.ticks, total, phis), places
+    return Edges(edges, span.dt, span.ticks, total, phis), [world.edges.index(e.canary_ms) for e in edges], places
 
 
 def fold_edges(edges: Edges, oc: Array, nc: Array, ob: Array, nb: Array) -> Evidence:
@@ -200,15 +200,15 @@ def fold_edges(edges: Edges, oc: Array, nc: Array, ob: Array, nb: Array) -> Evid
         yield edges.evidence
 
 
-def latency(world: Latency, threshold: float | None = ONE_OF_16) -> Run:
-    """Latency, beside peers."""
+def latency(world: Latency, threshold: float | None = ONE_OF_16, slack: float = 0.0) -> Run:
+    """Latency, beside peers. `slack`: ms that are tolerated whatever the margin."""
 
     def run(rs: RandomState) -> Outcome:
         span = world.span
-        edges, places = watched(world, rs)
+        edges, mine, stables = watched(world, rs, slack)
         nc, nb = traffic(rs, world.rps, span)
         oc, ob = world.exceedances(rs, nc, nb)
-        evidence, onset = fold_edges(edges, oc[:, places], nc, ob[:, places], nb), span.onset / span.dt
+        evidence, onset = fold_edges(edges, oc[:, mine], nc, ob[:, stables], nb), span.onset / span.dt
         rivals = peers.on_latency((oc, ob), (nc, nb), span.dt, world.edges)
         return outcome(evidence, threshold, onset, oc[:, 0], nc) | peers.since(rivals, onset)
 
@@ -330,7 +330,7 @@ class Service:
         """E of the eight metrics, tick by tick, and what peers look at."""
         span, dt = self.errors.span, self.errors.span.dt
         history = known(self.errors, rs)
-        edges, places = watched(self.latency, rs)
+        edges, _, places = watched(self.latency, rs)
         xc, nc, xb, nb = self.errors.draw(rs)
         oc, ob = self.latency.exceedances(rs, nc, nb)
         yc, yb = volume(rs, nc, nb, span)

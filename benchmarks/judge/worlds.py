@@ -11,6 +11,8 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from onlyvips_release.judge.buckets import edge
+
 Array = NDArray[Any]
 Outcome = dict[str, float | None]
 """What came of one run: a handful of numbers."""
@@ -20,6 +22,9 @@ MEDIAN, SIGMA = 100.0, 0.6
 """Latency in ms: lognormal."""
 
 BUCKETS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
+FINE_BUCKETS = tuple(edge(k) for k in range(20, 90))
+"""Some of the library's own, 0.6 to 197 ms."""
+
 LOG_BUCKETS = tuple(100 * 1.09**k for k in range(-10, 40))
 SCRAPE = 15.0
 """Seconds between two readings of a gauge."""
@@ -121,9 +126,9 @@ def wander(rs: RandomState, ticks: int, dt: float, sd: float, tau: float) -> Arr
     return steps
 
 
-def slower(edge: Array | float, scale: Array | float) -> Array:
-    """S(edge): share of requests slower than `edge` ms when all take `scale` times as long."""
-    z = (np.log(edge) - np.log(scale) - math.log(MEDIAN)) / SIGMA
+def slower(ms: Array | float, scale: Array | float) -> Array:
+    """S: share of requests slower than `ms` when all take `scale` times as long."""
+    z = (np.log(ms) - np.log(scale) - math.log(MEDIAN)) / SIGMA
     return np.asarray(0.5 * ERFC(z / math.sqrt(2)))
 
 
@@ -132,7 +137,10 @@ ERFC = np.vectorize(math.erfc, otypes=[float])
 
 @dataclass(frozen=True)
 class Latency:
-    """Answer times in buckets. `factor`: the canary in the fault, `both`: both arms; `noise`: (sd, tau) of a pod."""
+    """Answer times in buckets. `factor`: the canary in the fault, `both`: both arms; `noise`: (sd, tau) of a pod.
+
+    `later`: ms that each answer of the canary takes longer, from the start.
+    """
 
     rps: float
     factor: float = 1.0
@@ -142,22 +150,24 @@ class Latency:
     drift: bool = False
     edges: tuple[float, ...] = BUCKETS
     span: Span = Span()
+    median: float = MEDIAN
+    later: float = 0.0
 
     def healthy(self) -> Latency:
         """Without the fault."""
-        return replace(self, factor=1.0, both=1.0, tail=False)
+        return replace(self, factor=1.0, both=1.0, tail=False, later=0.0)
 
     def exceedances(self, rs: RandomState, nc: Array, nb: Array) -> tuple[Array, Array]:
         """Per tick and edge, how many were slower: nested binomials, edge by edge."""
         span, (sd, tau) = self.span, self.noise
         shared = 0.3 * np.sin(2 * math.pi * span.times / 1800) if self.drift else np.zeros(span.ticks)
-        shared = shared + np.where(span.faulty, math.log(self.both), 0.0)
+        shared = shared + np.where(span.faulty, math.log(self.both), 0.0) + math.log(self.median / MEDIAN)
         canary = shared + wander(rs, span.ticks, span.dt, sd, tau) + np.where(span.faulty, math.log(self.factor), 0.0)
         stable = shared + wander(rs, span.ticks, span.dt, sd / 3, tau)
-        return self._nested(rs, nc, canary, tail=self.tail), self._nested(rs, nb, stable)
+        return self._nested(rs, nc, canary, self.later, tail=self.tail), self._nested(rs, nb, stable)
 
-    def _nested(self, rs: RandomState, n: Array, log_scale: Array, *, tail: bool = False) -> Array:
-        edges = np.array(self.edges)[None, :]
+    def _nested(self, rs: RandomState, n: Array, log_scale: Array, later: float = 0.0, *, tail: bool = False) -> Array:
+        edges = np.maximum(np.array(self.edges) - later, 1e-6)[None, :]
         moving = np.any(log_scale != log_scale[0])
         share = slower(edges, np.exp(log_scale if moving else log_scale[:1])[:, None])
         share = np.broadcast_to(share, (len(n), len(self.edges)))

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from onlyvips_release.judge.numbers import clip
+
 SECONDS = (5.0, 30.0, 120.0)
 """Block lengths."""
 
@@ -58,9 +60,8 @@ class Scale:
 
     def fold(self, counts: Counts) -> None:
         """One tick."""
-        block = self.block
-        for column in range(4):
-            block[column] += counts[column]
+        (a, n, b, m), (xc, nc, xb, nb) = self.block, counts
+        self.block = [a + xc, n + nc, b + xb, m + nb]
         self.ticks += 1
         if self.ticks >= self.length:
             self.ticks = 0
@@ -83,7 +84,8 @@ class Scale:
         self.queue.append(residual(self.block, self.earlier, self.cap))
         if len(self.queue) > self.lag:
             self._count(self.queue.pop(0))
-        self.earlier = [old * self.decay + new for old, new in zip(self.earlier, self.block, strict=True)]
+        decay = self.decay
+        self.earlier = [old * decay + new for old, new in zip(self.earlier, self.block, strict=True)]
         self.block = [0.0] * 4
 
     def _count(self, z2: float) -> None:
@@ -144,7 +146,7 @@ class Dispersion:
         self._update()
 
     def _update(self) -> None:
-        self.phi = min(PHI_MAX, max(1.0, *[scale.phi for scale in self.scales]))
+        self.phi = clip(max([scale.phi for scale in self.scales]), 1.0, PHI_MAX)
 
 
 def phi0(ticks: Iterable[Counts], dt: float) -> Three:
