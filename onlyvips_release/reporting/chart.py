@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 
 from onlyvips_release.judge import Interval
 from onlyvips_release.reporting.story import Moment, Point, Story
-from onlyvips_release.reporting.words import clean, clock, esc, percent
+from onlyvips_release.reporting.words import clean, clock, esc, percent, span
 
 WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 10, 30, 26
 TOUCHING = 22
@@ -59,10 +60,11 @@ def svg(story: Story) -> str:
     for service in story.release.plan.routed:
         panels += [error_panel(story, service.name), *filled(latency_panel(story, service.name))]
     panels += filled(volume_panel(story))
-    length = max(story.seconds, 1.0)
+    begin = beginning(story)
+    length = max(story.seconds - begin, 1.0)
 
     def x(at: float) -> float:
-        return round(LEFT + at / length * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + (at - begin) / length * (WIDTH - LEFT - RIGHT), 1)
 
     parts, y = [], float(TOP)
     for panel in panels:
@@ -70,13 +72,19 @@ def svg(story: Story) -> str:
         parts.append(draw(panel, y, x))
         y += panel.height
     height = y + 24
-    about = f"{len(panels)} strips over {clock(length)[1:]} minutes: " + "; ".join(panel.title for panel in panels)
+    about = f"{len(panels)} strips over {span(length)}: " + "; ".join(panel.title for panel in panels)
     return (
         f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
         f'aria-labelledby="chart-title chart-about"><title id="chart-title">Course of {esc(story.release.id)}</title>'
         f'<desc id="chart-about">{esc(about)}</desc><style>{STYLE}</style>'
-        f"{axis(length, y, x)}{event_lines(story, y, x)}{''.join(parts)}</svg>"
+        f"{axis(begin, length, y, x)}{event_lines(story, y, x)}{''.join(parts)}</svg>"
     )
+
+
+def beginning(story: Story) -> float:
+    """A little before the first thing that touches users: smoke suites at weight 0 would fill the picture."""
+    first = next((moment.at for moment in story.moments if moment.number), 0.0)
+    return max(0.0, first - 0.1 * (story.seconds - first))
 
 
 def draw(panel: Panel, y: float, x: Callable[[float], float]) -> str:
@@ -112,7 +120,7 @@ def outline(
 
 def weight_panel(story: Story) -> Panel:
     """Steps, not slopes: a weight is in force at once."""
-    spots: list[Spot] = [(0.0, 0.0)]
+    spots: list[Spot] = [(beginning(story), 0.0)]
     for at, weight in story.weights:
         spots += [(at, spots[-1][1]), (at, weight / 100)]
     spots.append((story.seconds, spots[-1][1]))
@@ -209,10 +217,10 @@ def pieces(points: Sequence[Point]) -> list[list[Point]]:
     return found
 
 
-def axis(length: float, bottom: float, x: Callable[[float], float]) -> str:
+def axis(begin: float, length: float, bottom: float, x: Callable[[float], float]) -> str:
     """At most eight times, since the start."""
     step = next((s for s in STEPS if length / s <= 8), STEPS[-1])
-    marks = [n * step for n in range(int(length / step) + 1)]
+    marks = [n * step for n in range(ceil(begin / step), int((begin + length) / step) + 1)]
     return "".join(
         f'<path class="grid" d="M{x(at)} {TOP}V{bottom}"/>'
         f'<text class="soft" x="{x(at)}" y="{bottom + 18}" text-anchor="middle">{clock(at)}</text>'

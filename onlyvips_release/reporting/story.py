@@ -86,6 +86,9 @@ class Check:
     @property
     def reason(self) -> str:
         """The line of a failure that says what is wrong."""
+        if got := self.facts.get("got", "").strip():
+            expected = self.facts.get("expected")
+            return f"expected {expected}, got {got}" if expected else got.splitlines()[0]
         lines = [line for line in self.text.splitlines() if line.strip()]
         marked = [line[1:].strip() for line in lines if line.startswith("E ")]
         return (marked or lines or ["it left no text"])[0]

@@ -95,7 +95,7 @@ def row(found: Mapping[str, Any]) -> str:
     cells = (
         ("time", f"<a href='{esc(found['release'])}/report.html'>{esc(found['release'])}</a>"),
         ("time", f"<span class='word {verdict}'>{verdict}</span>"),
-        ("", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
+        ("text", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
         ("", esc(counts)),
         ("time", esc(found["started"][:19].replace("T", " "))),
         ("time", took(found["started"], found["ended"])),

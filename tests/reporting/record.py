@@ -30,7 +30,7 @@ def main() -> None:
         suites = {name: {"path": str(CHECKS / file)} for name, file in FILES.items()}
         rig.up()
         load = rig.load(700)
-        rig.release("v2", checks=suites, **SHORT)
+        rig.release("v2", checks=suites, judge={"slower": 10}, **SHORT)
         keep(rig, "r0001", "promoted")
         rig.release("v3", {"backend-api": ERRORS}, **SHORT)
         keep(rig, "r0002", "rolled-back-by-errors")
