@@ -17,6 +17,7 @@ from onlyvips_release.errors import PlanError, ReleaseError
 if TYPE_CHECKING:
     from onlyvips_release import events
     from onlyvips_release.lifecycle import Release
+    from onlyvips_release.model import Request
     from onlyvips_release.wiring import Platform
 
 EXIT_CODES = """\b
@@ -30,6 +31,10 @@ Exit codes:
 PLAN = click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr.")
 YES = click.option("--yes", "-y", is_flag=True, help="Accepted everywhere; nothing ever asks.")
+GUARD = click.option(
+    "--guardian/--no-guardian", default=True, help="Without it nobody takes users back when this command is killed."
+)
+UNTIL = click.option("--until", type=click.Choice(["paused"]), help="End with 5 at the first pause, users on stable.")
 
 
 class Group(click.Group):
@@ -75,26 +80,36 @@ def main() -> None:
 @PLAN
 @JSON
 @YES
-def run(plan: Path, as_json: bool, yes: bool) -> None:
+@GUARD
+@UNTIL
+def run(plan: Path, as_json: bool, yes: bool, guardian: bool, until: str | None) -> None:
     """Release the canary revisions of PLAN; ends when they are promoted or rolled back.
 
     In CI write `exec onlyvips-release run …`: without exec a cancelled job never tells it to roll back.
     """
     platform = opened(plan)
-    finish(platform.run(printer(as_json)), as_json)
+    finish(platform, platform.run(printer(as_json), until_paused=until == "paused", guardian=guardian), as_json)
 
 
 @main.command()
-@PLAN
+@click.argument("plan", required=False)
 @JSON
 @YES
-def recover(plan: Path, as_json: bool, yes: bool) -> None:
-    """End an unfinished release that nobody works on: users back on stable, then clean-up. Safe to repeat."""
-    release = opened(plan).recover(printer(as_json))
-    if release is None:
-        click.echo("nothing is unfinished", err=as_json)
-        return
-    finish(release, as_json)
+@GUARD
+def recover(plan: str | None, as_json: bool, yes: bool, guardian: bool) -> None:
+    """End an unfinished release that nobody works on: users back on stable, then clean-up. Safe to repeat.
+
+    PLAN: the plan file or the platform's name; without it every platform of this machine. The release's own journal
+    says what is to be done, not the file.
+    """
+    from onlyvips_release.overview import idle  # noqa: PLC0415
+
+    for folder in [folder for folder in folders(plan) if not idle(folder)]:
+        platform = kept(folder)
+        release = platform.take_over(asked("recover", ""), printer(as_json), guardian=guardian)
+        if release is not None:
+            finish(platform, release, as_json)
+    click.echo("nothing is unfinished", err=as_json)
 
 
 @main.command()
@@ -162,39 +177,115 @@ def plan(plan: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("platform", required=False)
+@click.option("--live", is_flag=True, help="Measure at the router where users are now.")
 @JSON
-def status(platform: str | None, as_json: bool) -> None:
+def status(platform: str | None, live: bool, as_json: bool) -> None:
     """Where every platform of this machine stands, from its journal and lease alone (PLATFORM: only that one)."""
+    from onlyvips_release.overview import live as measured  # noqa: PLC0415
     from onlyvips_release.overview import overview, text  # noqa: PLC0415
     from onlyvips_release.place import find_place  # noqa: PLC0415
 
-    found = [row for row in overview(find_place().state) if platform in (None, row["platform"])]
+    state = find_place().state
+    found = [row for row in overview(state) if platform in (None, row["platform"])]
+    if live:
+        found = [{**row, "live": measured(state / row["platform"])} for row in found]
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
         click.echo("\n".join(text(row) for row in found) or "no platform is installed: onlyvips-release up PLAN")
 
 
-def request(what: str, help_text: str) -> click.Command:
-    """A command that leaves a wish for the running release."""
+def wish(what: str, help_text: str) -> click.Command:
+    """A command for the open release: heard by who holds it, or carried out here when nobody does."""
 
     @click.command(name=what, help=help_text)
-    @PLAN
+    @click.argument("plan")
+    @click.option("--reason", default="", help="Why; it is kept in the journal with your name.")
+    @JSON
     @YES
-    def ask(plan: Path, yes: bool) -> None:
-        opened(plan).ask(what)
-        said(f"{what} was asked; the running release acts at its next beat")
+    @GUARD
+    @UNTIL
+    def command(plan: str, reason: str, as_json: bool, yes: bool, guardian: bool, until: str | None) -> None:
+        (folder,) = folders(plan)
+        platform, request = kept(folder), asked(what, reason)
+        if platform.ask(request):
+            say = f"{what} was heard by the running release"
+            if what == "abort":
+                click.echo(f"{say}; waiting for its end", err=True)
+                ended(platform, platform.wait(), as_json)
+            click.echo(say, err=as_json)
+            return
+        if what == "pause":
+            still(platform)
+            return
+        release = platform.take_over(request, printer(as_json), until_paused=until == "paused", guardian=guardian)
+        if what == "abort":
+            ended(platform, release, as_json)
+        if release is None:
+            refuse("no release is unfinished")
+        finish(platform, release, as_json)
 
-    return ask
+    return command
 
 
 for name, words in {
-    "abort": "Roll the running release back.",
+    "abort": "Roll the open release back. Done, also when there is nothing to abort: exit 0.",
     "pause": "Hold the running release at its weight.",
-    "resume": "Go on with a paused release.",
-    "promote": "Promote the running release now, unless something speaks against it.",
+    "resume": "Go on with a release that is paused, or whose controller died: an unfinished step begins again.",
+    "promote": "Promote the open release now, unless something speaks against it.",
 }.items():
-    main.add_command(request(name, words))
+    main.add_command(wish(name, words))
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--to", metavar="RELEASE", help="What this release promoted, such as r0007; default: what served before.")
+@click.option("--reason", default="", help="Why; it is kept in the journal with your name.")
+@JSON
+@YES
+@GUARD
+def rollback(plan: str, to: str | None, reason: str, as_json: bool, yes: bool, guardian: bool) -> None:
+    """Bring an older revision back after a promotion, without a failed request and without a bake."""
+    (folder,) = folders(plan)
+    platform = kept(folder)
+    release = platform.rollback(to, reason, printer(as_json), guardian=guardian)
+    if release is None:
+        click.echo("these revisions serve already", err=as_json)
+        return
+    finish(platform, release, as_json)
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--reason", required=True, help="Shown to whoever tries to release.")
+@YES
+def freeze(plan: str, reason: str, yes: bool) -> None:
+    """Block new releases; what runs goes on, and recover, abort and rollback stay possible."""
+    (folder,) = folders(plan)
+    kept(folder).freeze(reason)
+    said(f"releases are frozen: {reason}")
+
+
+@main.command()
+@click.argument("plan")
+@YES
+def unfreeze(plan: str, yes: bool) -> None:
+    """Allow new releases again."""
+    (folder,) = folders(plan)
+    kept(folder).unfreeze()
+    said("releases are allowed")
+
+
+@main.command(hidden=True)
+@click.argument("state", type=click.Path(path_type=Path))
+@click.argument("release")
+@click.argument("fence", type=int)
+@click.option("--envoy", type=click.Path(path_type=Path))
+def guardian(state: Path, release: str, fence: int, envoy: Path | None) -> None:
+    """The dead man's switch of one controller; started by it."""
+    from onlyvips_release.wiring import watch  # noqa: PLC0415
+
+    watch(state, release, fence, envoy)
 
 
 @main.command()
@@ -221,6 +312,65 @@ def opened(plan: Path) -> Platform:
     return platform
 
 
+def folders(target: str | None) -> list[Path]:
+    """State folders: of a plan file, of a platform by its name, or of all platforms."""
+    from onlyvips_release.place import find_place  # noqa: PLC0415
+
+    state = find_place().state
+    if target is None:
+        return sorted(path.parent for path in state.glob("*/live"))
+    if not Path(target).is_file():
+        return [state / target]
+    from onlyvips_release.planfile import platform_of  # noqa: PLC0415
+
+    return [state / platform_of(Path(target))]
+
+
+def kept(folder: Path) -> Platform:
+    """The platform as its newest journal describes it, with signals taken over."""
+    from onlyvips_release.wiring import Platform  # noqa: PLC0415
+
+    platform = Platform.opened(folder)
+    if platform is None:
+        refuse(f"no release was ever begun in {folder}")
+    platform.clock.listen()
+    return platform
+
+
+def asked(what: str, reason: str) -> Request:
+    """A wish with the name of who has it."""
+    from onlyvips_release.model import Request  # noqa: PLC0415
+    from onlyvips_release.wiring import Platform  # noqa: PLC0415
+
+    return Request(what, Platform.me(), reason=reason)
+
+
+def refuse(why: str) -> NoReturn:
+    """Exit 6."""
+    from onlyvips_release.errors import Refused  # noqa: PLC0415
+
+    raise Refused(why, remedy="see `onlyvips-release status`")
+
+
+def still(platform: Platform) -> None:
+    """`pause` with nobody to hear it: fine when the release stands still at weight 0 already."""
+    name = platform.open_release()
+    if name is None:
+        refuse("no release is running")
+    said(f"{name} is held by nobody: users are taken to the safe side; go on with `resume`, or end it with `recover`")
+    sys.exit(6)
+
+
+def ended(platform: Platform, release: Release | None, as_json: bool) -> NoReturn:
+    """The end of an abort: 0 when users are on stable, or nothing was left to abort."""
+    from onlyvips_release.events import Phase  # noqa: PLC0415
+
+    if release is None or (release.phase is Phase.ROLLED_BACK and release.finished):
+        click.echo("nothing is left to abort: users are on stable", err=as_json)
+        sys.exit(0)
+    finish(platform, release, as_json)
+
+
 def said(text: str) -> None:
     """One line for people."""
     click.echo(text)
@@ -242,8 +392,8 @@ def printer(as_json: bool) -> Callable[[events.Event, Release], None]:
     return Printer(write, lambda: datetime.now().astimezone())
 
 
-def finish(release: Release, as_json: bool) -> NoReturn:
-    """The verdict as the last line (or as JSON), and the exit code."""
+def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
+    """The verdict as the last line (or as JSON), and the exit code; with 4 what helps without the tool."""
     from onlyvips_release.reporting.summary import summary  # noqa: PLC0415
 
     found = summary(release, "", "")
@@ -251,6 +401,9 @@ def finish(release: Release, as_json: bool) -> NoReturn:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
         click.echo(f"{found['release']} {found['verdict']}: {found['sentence']}")
+    if found["exit"] == 4:
+        by_hand = platform.router(release.id).by_hand(release.safe_weight)
+        click.echo(f"to take users to the safe side without this tool:\n{by_hand}", err=True)
     sys.exit(found["exit"] if found["exit"] is not None else 1)
 
 

@@ -31,7 +31,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job."""
+    """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job.
+
+    `restore`: users are on the canary revisions of an earlier release, and the stable ones are to be brought back.
+    """
 
     release: str
     target: str
@@ -39,6 +42,7 @@ class Started:
     plan_sha256: str
     holder: Mapping[str, str]
     revisions: Mapping[str, Mapping[Arm, str]]
+    restore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +105,29 @@ class Requested:
     what: str
     by: str
     signal: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Held until a person says go on."""
+    """Held until a person says go on; `approval` = the plan asks for one, and going on means the next step."""
 
     why: str
     weight: int
+    approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Somebody goes on: an unfinished step begins again."""
+    """Somebody goes on: an unfinished step begins again.
+
+    `taken_over`: nobody held the weight meanwhile, and what was proven before must be proven again; `hurry`: only to
+    end the release, without watching it.
+    """
 
     by: str
+    taken_over: bool = False
+    hurry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +199,15 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardianActed:
+    """The controller gave no sign of life, so the guardian wrote the safe `weight`; `confirmed` = it was in force."""
+
+    weight: int
+    at: str
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """Something could not be proven; `command` is what a person can run without the tool."""
 
@@ -224,6 +245,7 @@ Event = (
     | RollbackStarted
     | RolledBack
     | Restored
+    | GuardianActed
     | Unconfirmed
     | Finished
 )
@@ -297,6 +319,11 @@ class Finish:
     """Clean up and say how it ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A paused release that nobody will hold: weight 0, the canary kept warm."""
+
+
 Command = (
     Prepare
     | StartCanary
@@ -309,4 +336,5 @@ Command = (
     | EndPromotion
     | EndRollback
     | Finish
+    | Leave
 )

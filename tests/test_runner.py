@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from onlyvips_release import events
+from onlyvips_release.algebra import after_takeover
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
 from onlyvips_release.events import Phase
 from onlyvips_release.lifecycle import Release, next_command, replay
@@ -300,9 +301,9 @@ def test_unconfirmed_rollback_can_be_taken_up_again_and_then_ends() -> None:
     carry_out(world)
     assert world.weight == 10
     world.on_call = lambda name: None
-    runner = Runner(replay(world.journal), world.ports())
-    runner.record(events.Resumed("recover"))
-    release = runner.run()
+    world.released = True
+    found = replay(world.journal)
+    release = Runner(found, world.ports()).run(*after_takeover(found, Request("recover", "ops")))
     assert release.finished is not None
     assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
     assert all_on(world, "v1")

@@ -93,6 +93,7 @@ class Rig:
             "steps": [{"weight": 10, "bake": "6s"}, {"weight": 50, "bake": "20s"}],
             "patience": "20s",
             "watch": "4s",
+            "lease": "2s",
         }
         if self.suites == "quick":
             quick = {"path": str(ROOT / "tests" / "e2e" / "quick")}
