@@ -23,6 +23,9 @@ from onlyvips_release.errors import JournalError, LeaseHeld, NotReady, TargetErr
 from onlyvips_release.events import GuardianActed
 from onlyvips_release.ports import Clock, Journal, Lease, Router
 
+GUARDIAN = "guardian"
+"""What we hold a lease for: others wait for it, it takes seconds."""
+
 EVERY = 0.2
 """Seconds between two looks at the lease."""
 
@@ -110,14 +113,26 @@ class NoGuardian:
 
 
 def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> bool:
-    """Watch the claim number `fence` until it is over; whether we had to act."""
-    while (claim := lease.look()) and claim.fence == fence and not claim.released:
+    """Watch the claim number `fence`, and whoever takes it over, until it is given back; whether we had to act.
+
+    A command that took over may die before it has a guardian of its own.
+    """
+    while (claim := lease.look()) and not claim.released:
+        if claim.fence != fence:
+            fence = claim.fence
+            stand_by(fence, lease, router)
         if claim.expired:
             with contextlib.suppress(LeaseHeld):  # it woke up, or somebody else was faster: look again
-                act(lease.acquire("guardian"), lease, router, journal, clock)
+                act(lease.acquire(GUARDIAN), lease, router, journal, clock)
                 return True
         clock.sleep(EVERY)
     return False
+
+
+def stand_by(fence: int, lease: Lease, router: Router) -> None:
+    """Have everything ready that acting needs, so that it is renames alone."""
+    lease.stand_by(fence, GUARDIAN)
+    router.brace()
 
 
 def act(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> None:

@@ -30,8 +30,11 @@ from onlyvips_release.ports import Claim, Clock
 EXPIRES = timedelta(seconds=15)
 """Without a renewal for so long a lease is free; it is renewed three times as often."""
 
-REPAIR, GUARDIAN = "repair", "guardian"
-"""What the supervisor of `up --foreground` and the guardian hold a lease for: so short that others wait for it."""
+REPAIR = "repair"
+"""What the supervisor of `up --foreground` holds a lease for."""
+
+SHORT = (REPAIR, "guardian")
+"""Holders that are done within seconds: others wait for them."""
 
 LONGEST_LOOK = 1.0
 """Seconds that one look counts at most: who slept (a stopped process, a closed laptop) did not look meanwhile."""
@@ -133,7 +136,7 @@ class FileLease:
         self._watch = (mark, False, waited, looked)
         begun = self.clock.monotonic()
         while (found := self.look()) and not (found.released or found.expired):
-            short = found.what in (REPAIR, GUARDIAN) and self.clock.monotonic() - begun < 2 * self.seconds
+            short = found.what in SHORT and self.clock.monotonic() - begun < 2 * self.seconds
             if found.renewed and not short:
                 raise LeaseHeld(
                     f"another command holds the platform: {found.who}",
@@ -141,8 +144,9 @@ class FileLease:
                 )
             self.clock.sleep(0.1)
         self.safe_weight = found.safe_weight if found else 0
-        if self.files is None:
-            self.stand_by(found.fence if found else 0, what)
+        after = found.fence if found else 0
+        if self.files is None or self.fence != after + 1:
+            self.stand_by(after, what)
         self._take(self.fence)
         self._counter, self._lost = 1, False
         self._purge()
@@ -191,6 +195,8 @@ class FileLease:
 
     def stand_by(self, fence: int, what: str) -> None:
         """Make the claim that follows `fence`, with all that its take-over writes: then `acquire` is renames alone."""
+        if self.files:
+            remove(self.files.stage)
         self.fence = fence + 1
         self._record = {"v": 1, "fence": self.fence, "what": what, "seconds": self.seconds, **holder()}
         claim = self.live / f"claim-{fence}-{secrets.token_hex(4)}"

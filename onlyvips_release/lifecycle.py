@@ -180,7 +180,7 @@ class Release:
         """Fold one event. Raises IllegalEvent, before anything changed, when it cannot happen here."""
         kind = type(event)
         targets = TABLE[self.phase].get(kind)
-        if targets is None and (kind not in ANYWHERE or self.over):
+        if targets is None and (kind not in ANYWHERE or (self.over and kind is not GuardianActed)):
             raise IllegalEvent(
                 f"{kind.__name__} cannot happen in {self.phase}", remedy="the journal was edited, or this is a bug"
             )

@@ -159,6 +159,9 @@ class Lease(Protocol):
     def look(self) -> Claim | None:
         """The claim as it stands, ours or another's; None = there never was one. To be asked a few times a second."""
 
+    def stand_by(self, fence: int, what: str) -> None:
+        """Have the take-over of claim number `fence` ready, so that `acquire` needs no disk space then."""
+
     def release(self) -> None:
         """Give it back; nothing to do when it is not held."""
 

@@ -114,6 +114,10 @@ class World:
         """All ports over this world, with the lease taken."""
         lease = SimLease(self)
         lease.acquire("run")
+        return self.ports_of(lease)
+
+    def ports_of(self, lease: SimLease) -> Ports:
+        """All ports of who has this lease, or may take it."""
         return Ports(
             router=SimRouter(self, lease),
             workloads={service.name: SimWorkload(self, service.name) for service in self.plan.services},
@@ -392,6 +396,10 @@ class SimLease:
         return Claim(
             world.fence, world.what, world.what, world.safe_weight, world.released, expired, mark != self.first
         )
+
+    def stand_by(self, fence: int, what: str) -> None:
+        """Nothing is needed."""
+        self.world.call("lease.stand_by")
 
     def release(self) -> None:
         """Given back."""

@@ -18,9 +18,9 @@ from onlyvips_release.algebra import after_takeover, described
 from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
-from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone
+from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.journal import FileJournal, journals, unfinished
-from onlyvips_release.lease import GUARDIAN, REPAIR, FileLease, held, holder
+from onlyvips_release.lease import REPAIR, FileLease, held, holder
 from onlyvips_release.lifecycle import Release, replay
 from onlyvips_release.model import Arm, Request, SuiteResult
 from onlyvips_release.operator import RequestFile
@@ -480,12 +480,11 @@ def watch(state: Path, release: str, fence: int, envoy: Path | None) -> None:
     clock, journal = SystemClock(), state / "releases" / release / "journal.jsonl"
     plan = replay(FileJournal(journal).read(samples=False)).plan
     lease = FileLease(state / "live", clock, plan.lease)
-    lease.stand_by(fence, GUARDIAN)
     token = (journal.parent / "token").read_text()
     router = EnvoyRouter(state, plan, lease, clock, envoy, release, token)
-    router.brace()
-    say_ready()
     try:
+        stand_by(fence, lease, router)
+        say_ready()
         guard(fence, lease, router, lambda mine: FileJournal(journal, clock, mine), clock)
     finally:
         lease.release()

@@ -264,9 +264,7 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
         )
         CHILDREN.append(child)
         none = subprocess.DEVNULL  # a pipe of ours that it kept open would hang who reads our output
-        CHILDREN.append(
-            subprocess.Popen(pump, stdin=reader, stdout=none, stderr=none, env={}, start_new_session=True)
-        )
+        CHILDREN.append(subprocess.Popen(pump, stdin=reader, stdout=none, stderr=none, env={}, start_new_session=True))
     except OSError as error:
         raise NotReady(
             f"{service}: cannot start {words[0]!r}: {error.strerror or error}",
