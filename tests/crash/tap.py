@@ -11,6 +11,8 @@ from onlyvips_release.ports import Ports
 QUIET = {"clock": {"now", "monotonic"}, "journal": {"read"}, "lease": {"look"}, "operator": {"pending"}}
 """What changes nothing and is asked all the time: no point of its own."""
 
+FREQUENT = "clock.now, clock.monotonic, journal.read, lease.look, operator.pending"
+
 At = Callable[[str], None]
 
 
