@@ -217,7 +217,6 @@ def wish(what: str, help_text: str) -> click.Command:
             return
         if what == "pause":
             still(platform)
-            return
         release = platform.take_over(request, printer(as_json), until_paused=until == "paused", guardian=guardian)
         if what == "abort":
             ended(platform, release, as_json)
@@ -352,13 +351,15 @@ def refuse(why: str) -> NoReturn:
     raise Refused(why, remedy="see `onlyvips-release status`")
 
 
-def still(platform: Platform) -> None:
-    """`pause` with nobody to hear it: fine when the release stands still at weight 0 already."""
-    name = platform.open_release()
-    if name is None:
-        refuse("no release is running")
-    said(f"{name} is held by nobody: users are taken to the safe side; go on with `resume`, or end it with `recover`")
-    sys.exit(6)
+def still(platform: Platform) -> NoReturn:
+    """`pause` with nobody to hear it: done, when the release was left paused; else nothing is there to hold."""
+    from onlyvips_release.overview import platform as standing  # noqa: PLC0415
+
+    row = standing(platform.state)
+    if row.get("phase") != "PAUSED" or row["exit"] is None:
+        refuse("nobody holds a release that could be paused")
+    said(f"{row['release']} is paused already")
+    sys.exit(0)
 
 
 def ended(platform: Platform, release: Release | None, as_json: bool) -> NoReturn:

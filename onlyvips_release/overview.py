@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from onlyvips_release.clients.envoy_admin import Admin
 from onlyvips_release.errors import Unavailable
 from onlyvips_release.journal import FileJournal, journals, unfinished
 from onlyvips_release.lease import describe, held, read_lease, stages
 from onlyvips_release.lifecycle import Release, replay
+
+if TYPE_CHECKING:
+    from onlyvips_release.clients.envoy_admin import Admin
 
 
 def overview(state: Path) -> list[dict[str, Any]]:
@@ -68,6 +70,8 @@ def live(folder: Path, seconds: float = 1.0) -> dict[str, Any]:
 
     Nothing of it comes from a journal or a file of ours.
     """
+    from onlyvips_release.clients.envoy_admin import Admin  # noqa: PLC0415 - `status` and `recover` need no HTTP
+
     admin = Admin(folder / "live" / "router")
     try:
         version = admin.stats("^http.ingress.rds.main.version_text$").popitem()[1]

@@ -229,7 +229,7 @@ def table(results: dict[Cell, Outcome]) -> str:
         "",
         f"Written by `make long` (`python -m tests.crash.cells`) from sources `{sources()}`:",
         f"{len(results)} real cells, {sum(not o.wrong for o in results.values())} right. Embedded target, real Envoy,",
-        f"SIGKILL, lease {LEASE:g} s; each cell judged by {REQUESTS} requests, the process table and the router's dump.",
+        f"SIGKILL, lease {LEASE:g} s; each cell judged by {REQUESTS} requests, the process table and the router.",
         "CI runs 25 of them, chosen by the commit; the simulation runs every state, double crashes and 1,000 seeded",
         "random ones (tests/crash).",
         "",

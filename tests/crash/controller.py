@@ -13,8 +13,10 @@ import signal
 import socket
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+from onlyvips_release import runner
 from onlyvips_release.lease import StagedFiles
 from onlyvips_release.model import Request, SuiteResult, Verdict
 from onlyvips_release.operator import RequestFile
@@ -64,6 +66,7 @@ class Strike:
 
 def main(plan: str, point: str, act: str) -> int:
     """One release."""
+    runner.MAIN_LOOP = timedelta(seconds=2) if act == "hang" else runner.MAIN_LOOP  # its bar is deadline + lease
     platform = Platform.load(plan)
     platform.clock.listen()
     act, _, suites = act.partition("+")
@@ -80,6 +83,7 @@ def main(plan: str, point: str, act: str) -> int:
     release = platform.run()
     assert release.finished is not None
     sys.stdout.write(f"{release.finished.sentence}\n")
+    sys.stdout.flush()
     return release.finished.exit
 
 
