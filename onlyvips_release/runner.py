@@ -171,7 +171,11 @@ class Runner:
             yield Noted(f"{name}: revision not proven: only the router names it (give the service an `identity`)")
 
     def _start_canary(self, which: Arm) -> Iterator[Event]:
-        """Also the way back after the point of no return: then the old revision takes the canary track."""
+        """Also the way back after the point of no return: then the old revision takes the canary track.
+
+        Users are on the safe side meanwhile, and this release's pins are in force.
+        """
+        self.ports.router.set_weight(self.release.safe_weight)
         started: list[Instance] = []
         for service in self.release.plan.routed:
             started += self.ports.workloads[service.name].start_canary(self._revision(service.name, which))
