@@ -105,7 +105,9 @@ def recover(plan: str | None, as_json: bool, yes: bool, guardian: bool) -> None:
     from onlyvips_release.overview import idle  # noqa: PLC0415
 
     for folder in [folder for folder in folders(plan) if not idle(folder)]:
-        platform = kept(folder)
+        platform = known(folder)
+        if platform is None:
+            continue  # a crash before its first release began
         release = platform.take_over(asked("recover", ""), printer(as_json), guardian=guardian)
         if release is not None:
             finish(platform, release, as_json)
@@ -260,8 +262,11 @@ def rollback(plan: str, to: str | None, reason: str, as_json: bool, yes: bool, g
 @YES
 def freeze(plan: str, reason: str, yes: bool) -> None:
     """Block new releases; what runs goes on, and recover, abort and rollback stay possible."""
+    from onlyvips_release.lease import me  # noqa: PLC0415
+    from onlyvips_release.place import freeze as frozen  # noqa: PLC0415
+
     (folder,) = folders(plan)
-    kept(folder).freeze(reason)
+    frozen(folder, f"{reason} ({me()})")
     said(f"releases are frozen: {reason}")
 
 
@@ -270,8 +275,10 @@ def freeze(plan: str, reason: str, yes: bool) -> None:
 @YES
 def unfreeze(plan: str, yes: bool) -> None:
     """Allow new releases again."""
+    from onlyvips_release.place import unfreeze as allow  # noqa: PLC0415
+
     (folder,) = folders(plan)
-    kept(folder).unfreeze()
+    allow(folder)
     said("releases are allowed")
 
 
@@ -325,23 +332,27 @@ def folders(target: str | None) -> list[Path]:
     return [state / platform_of(Path(target))]
 
 
-def kept(folder: Path) -> Platform:
-    """The platform as its newest journal describes it, with signals taken over."""
+def known(folder: Path) -> Platform | None:
+    """The platform as its newest journal describes it, with signals taken over; None = no release was ever begun."""
     from onlyvips_release.wiring import Platform  # noqa: PLC0415
 
     platform = Platform.opened(folder)
-    if platform is None:
-        refuse(f"no release was ever begun in {folder}")
-    platform.clock.listen()
+    if platform is not None:
+        platform.clock.listen()
     return platform
+
+
+def kept(folder: Path) -> Platform:
+    """The same where there must have been a release."""
+    return known(folder) or refuse(f"no release was ever begun in {folder}")
 
 
 def asked(what: str, reason: str) -> Request:
     """A wish with the name of who has it."""
+    from onlyvips_release.lease import me  # noqa: PLC0415
     from onlyvips_release.model import Request  # noqa: PLC0415
-    from onlyvips_release.wiring import Platform  # noqa: PLC0415
 
-    return Request(what, Platform.me(), reason=reason)
+    return Request(what, me(), reason=reason)
 
 
 def refuse(why: str) -> NoReturn:

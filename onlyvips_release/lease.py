@@ -284,6 +284,11 @@ def holder() -> dict[str, Any]:
     }
 
 
+def me() -> str:
+    """Who calls, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 def pid_space() -> int:
     """Two processes with different numbers cannot find each other by pid; 0 where the system does not tell."""
     with contextlib.suppress(OSError):

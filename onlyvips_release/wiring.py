@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import sys
@@ -20,11 +19,11 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.journal import FileJournal, journals, unfinished
-from onlyvips_release.lease import REPAIR, FileLease, held, holder
+from onlyvips_release.lease import REPAIR, FileLease, held, holder, me
 from onlyvips_release.lifecycle import Release, replay
 from onlyvips_release.model import Arm, Request, SuiteResult
 from onlyvips_release.operator import RequestFile
-from onlyvips_release.place import Place, find_place
+from onlyvips_release.place import Place, find_place, frozen
 from onlyvips_release.plan import ReleasePlan, Revision, Service, Suite
 from onlyvips_release.ports import Guardian, Ports, SuiteRequest, SuiteRun
 from onlyvips_release.reporting import summary
@@ -171,7 +170,7 @@ class Platform:
 
     def recover(self, on_event: OnEvent = lambda event, release: None) -> Release | None:
         """End an unfinished release that nobody holds: users on stable, then clean-up. None = nothing was open."""
-        return self.take_over(Request("recover", self.me()), on_event)
+        return self.take_over(Request("recover", me()), on_event)
 
     def rollback(
         self,
@@ -188,7 +187,7 @@ class Platform:
             if plan is None:
                 return None
             name = self._next_release()
-            by = f"{self.me()} ({reason})" if reason else self.me()
+            by = f"{me()} ({reason})" if reason else me()
             first, then = self._started(name, plan, restore=True), events.RollbackStarted(f"rollback asked for by {by}")
             return self._carry_out(Release(), name, plan, on_event, guardian, begun=(first, then))
 
@@ -224,31 +223,12 @@ class Platform:
         names = self.releases()
         return replay(FileJournal(self._journal(names[-1])).read(samples=False)) if names else None
 
-    def freeze(self, reason: str) -> None:
-        """No new release until `unfreeze`; what runs goes on, and the way back stays open."""
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told = {"reason": reason, "by": self.me(), "since": self.clock.now().isoformat(timespec="seconds")}
-        temporary = self.state / "freeze.tmp"
-        temporary.write_text(json.dumps(told))
-        temporary.rename(self.state / "freeze.json")
-
-    def unfreeze(self) -> None:
-        """Nothing to do when it is not frozen."""
-        (self.state / "freeze.json").unlink(missing_ok=True)
-
-    @staticmethod
-    def me() -> str:
-        """Who calls."""
-        return f"{holder()['user']}@{holder()['host']}"
-
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:
         """The plan with every stable filled in. Raises Refused: nothing was started, nothing was touched."""
-        with contextlib.suppress(FileNotFoundError):
-            found = json.loads((self.state / "freeze.json").read_bytes())
-            told = f"releases are frozen since {found['since']} by {found['by']}: {found['reason']}"
-            raise Refused(told, remedy="onlyvips-release unfreeze PLAN")
+        if told := frozen(self.state):
+            raise Refused(f"releases are frozen: {told}", remedy="onlyvips-release unfreeze PLAN")
         self._refuse_open()
         if not self.router().running():
             raise Refused("the router does not run", remedy="install first: onlyvips-release up PLAN")

@@ -299,7 +299,7 @@ def test_freeze_blocks_new_releases_with_its_reason_and_nothing_else(rig: CrashR
     assert "Black Friday" in done.stderr
     assert rig.cli("recover", path).returncode == 0
     assert rig.cli("unfreeze", path).returncode == 0
-    assert not (rig.state / "e2e" / "freeze.json").exists()
+    assert not (rig.state / "e2e" / "freeze").exists()
 
 
 def test_live_status_is_measured_and_what_is_done_by_hand_works_without_the_tool(rig: CrashRig, users: Users) -> None:
