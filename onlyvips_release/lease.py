@@ -40,6 +40,8 @@ LONGEST_LOOK = 1.0
 """Seconds that one look counts at most: who slept (a stopped process, a closed laptop) did not look meanwhile."""
 
 RECORD = "lease.json"
+SAFE = (0, 100)
+"""The only safe weights there are (contract.md section 5)."""
 
 
 class StagedFiles:
@@ -143,7 +145,6 @@ class FileLease:
                     remedy="wait for it, or see `onlyvips-release status`",
                 )
             self.clock.sleep(0.1)
-        self.safe_weight = found.safe_weight if found else 0
         after = found.fence if found else 0
         if self.files is None or self.fence != after + 1:
             self.stand_by(after, what)
@@ -203,7 +204,8 @@ class FileLease:
         claim.mkdir(mode=0o700)
         self.files = StagedFiles(self.live, claim)
         self.files.prepare("claim", b"")
-        self.files.prepare(RECORD, self._encoded(0, released=False))
+        for self.safe_weight in SAFE:
+            self.files.prepare(f"lease-{self.safe_weight}.json", self._encoded(0, released=False))
 
     def _mine(self, name: str) -> StagedFiles:
         if self.files is None:
@@ -226,11 +228,8 @@ class FileLease:
                 with contextlib.suppress(FileNotFoundError):
                     lower.rename(self.live / f"revoked-{number}-{secrets.token_hex(4)}")
         try:
-            last = read_lease(self.live).get("safe_weight", 0)
-            if last != self.safe_weight:
-                self.safe_weight = last
-                files.prepare(RECORD, self._encoded(0, released=False))
-            files.publish(RECORD, RECORD)
+            self.safe_weight = read_lease(self.live).get("safe_weight", 0)  # final: its holder cannot write any more
+            files.publish(f"lease-{self.safe_weight}.json", RECORD)
         except LeaseLost:
             self._give_up(files.stage, fence)
 

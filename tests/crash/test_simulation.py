@@ -82,6 +82,7 @@ def test_stopped_controller_is_taken_over_when_its_deadline_and_its_lease_are_ov
         assert world.time - begun <= limit, kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["guardian", "recover"])
 @worlds
 def test_crash_during_the_recovery_of_every_crash(name: str, first: str) -> None:
