@@ -68,6 +68,15 @@ def test_good_release_is_promoted_and_its_journal_tells_the_same() -> None:
     assert kinds(world).index("Committed") < kinds(world).index("Promoted")
 
 
+def test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them() -> None:
+    """Everybody is on the canary while anything is replaced, and on the new stable before the canary track goes."""
+    world, seen = World(make_plan(), rps=100), dict[str, set[int]]()
+    world.on_call = lambda name: seen.setdefault(name.split()[0], set()).add(world.weight)
+    assert carry_out(world).phase is Phase.PROMOTED
+    assert seen["workload.promote"] == {100}
+    assert seen["workload.remove_canary"] == {0}
+
+
 def test_bad_canary_is_rolled_back_within_seconds_and_blamed_by_name() -> None:
     def rate(service: str, revision: str, at: float) -> float:
         return 1.0 if (service, revision) == ("miniapp", "v2") else 0.0

@@ -320,3 +320,35 @@ def test_claim_of_the_app_is_read_where_the_plan_says(
     identity: Identity | None, headers: dict[str, str], body: bytes, told: str | None
 ) -> None:
     assert claim(identity, headers, body) == told
+
+
+def test_router_that_was_told_of_no_release_keeps_its_pins_until_reset(plain: Bench) -> None:
+    """Catches a helper (`status`, a supervisor) whose write would send test traffic to users' arms."""
+    plain.router.set_weight(0)
+    pinned = [{"x-onlyvips-pin": f"canary-{TOKEN}"}]
+    plain.another("", "").set_weight(10)
+    assert plain.ask(5, pinned) == ["canary"] * 5
+    plain.another("", "").set_weight(0)
+    assert plain.ask(5, pinned) == ["canary"] * 5
+    plain.another("", "").reset()
+    assert plain.ask(5, pinned) == ["stable"] * 5
+    plain.router.set_weight(0)
+
+
+def test_edit_under_our_own_version_is_interference(plain: Bench) -> None:
+    plain.router.set_weight(0)
+    path = plain.state / "live" / "router" / "rds.json"
+    before = path.read_bytes()
+    other = before.replace(b'"weight":10000', b'"weight":9000', 1)
+    assert other != before
+    for data in (other, before):
+        (path.parent / "x").write_bytes(data)
+        (path.parent / "x").rename(path)
+        time.sleep(0.2)
+        if data is other:
+            with pytest.raises(Interfered, match="edited"):
+                plain.router.read_weight()
+    assert plain.router.read_weight() == 0
+    path.write_bytes(other)
+    plain.router.set_weight(0)
+    assert plain.router.read_weight() == 0
