@@ -15,9 +15,8 @@ from pathlib import Path
 
 from tests.e2e.rig import ROOT
 
-SIMULATION = (
-    "tests/crash/test_simulation.py::test_crash_at_every_call_leaves_users_safe_and_is_ended_by_the_next_command"
-)
+CRASHES = "tests/crash/test_simulation.py"
+SIMULATION = f"{CRASHES}::test_crash_at_every_call_leaves_users_safe_and_is_ended_by_the_next_command"
 
 
 @dataclass(frozen=True)
