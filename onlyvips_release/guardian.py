@@ -120,7 +120,8 @@ def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Jou
     while (claim := lease.look()) and not claim.released:
         if claim.fence != fence:
             fence = claim.fence
-            stand_by(fence, lease, router)
+            with contextlib.suppress(OSError):  # a full disk: `acquire` tries again
+                stand_by(fence, lease, router)
         if claim.expired:
             with contextlib.suppress(LeaseHeld):  # it woke up, or somebody else was faster: look again
                 act(lease.acquire(GUARDIAN), lease, router, journal, clock)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onlyvips_release.errors import Unavailable
+from onlyvips_release.errors import ReleaseError, Unavailable
 from onlyvips_release.journal import FileJournal, journals, unfinished
 from onlyvips_release.lease import describe, held, read_lease, stages
 from onlyvips_release.lifecycle import Release, replay
@@ -28,7 +28,10 @@ def platform(folder: Path) -> dict[str, Any]:
     holder = held(folder / "live")
     found: dict[str, Any] = {"platform": folder.name, "held_by": describe(holder) if holder else None}
     known = journals(folder)
-    release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
+    try:
+        release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
+    except ReleaseError as error:
+        return {**found, "release": None, "error": str(error)}
     if not release.id:
         return {**found, "release": None}
     return {**found, **standing(release)}
@@ -100,7 +103,7 @@ def text(found: dict[str, Any]) -> str:
     lines = [f"platform {found['platform']}: " + (f"held by {found['held_by']}" if found["held_by"] else "free")]
     lines += live_text(found["live"]) if "live" in found else []
     if found["release"] is None:
-        return "\n".join([*lines, "  no release yet"])
+        return "\n".join([*lines, f"  {found.get('error', 'no release yet')}"])
     weight = "not confirmed" if found["weight"] is None else f"{found['weight']} %"
     lines.append(f"  {found['release']} {found['phase']}, canary weight {weight} (as the journal says)")
     lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]

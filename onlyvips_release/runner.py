@@ -338,7 +338,7 @@ class Runner:
         except TargetError as failed:
             raise NotConfirmed(told, remedy=self.by_hand()) from failed
         if self.release.safe_weight:
-            raise NotConfirmed(told, remedy=error.remedy) from error
+            raise NotConfirmed(told, remedy=self.by_hand()) from error
 
     def by_hand(self) -> str:
         """How a person takes users to the safe side without the tool."""

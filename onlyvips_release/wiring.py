@@ -405,6 +405,8 @@ class Platform:
     def _held(self, what: str) -> Iterator[None]:
         self.lease.acquire(what)
         try:
+            slowest = max(self.plan.smoke.deadline, self.plan.canary.deadline)
+            self.lease.renew(slowest + timedelta(minutes=5), self.lease.safe_weight)
             yield
         finally:
             self.lease.release()
