@@ -69,12 +69,16 @@ def test_good_release_is_promoted_and_its_journal_tells_the_same() -> None:
 
 
 def test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them() -> None:
-    """Everybody is on the canary while anything is replaced, and on the new stable before the canary track goes."""
-    world, seen = World(make_plan(), rps=100), dict[str, set[int]]()
-    world.on_call = lambda name: seen.setdefault(name.split()[0], set()).add(world.weight)
+    """Everybody is on the canary while anything is replaced, and on the new stable before the canary track goes.
+
+    (weight, safe weight): behind the point of no return both are 100, and others know it before stable is touched.
+    """
+    world, seen = World(make_plan(), rps=100), dict[str, set[tuple[int, int]]]()
+    world.on_call = lambda name: seen.setdefault(name, set()).add((world.weight, world.safe_weight))
     assert carry_out(world).phase is Phase.PROMOTED
-    assert seen["workload.promote"] == {100}
-    assert seen["workload.remove_canary"] == {0}
+    assert seen["workload.promote flirt-bot"] == {(100, 0)}
+    assert seen["workload.promote miniapp"] == {(100, 100)}
+    assert seen["workload.remove_canary miniapp"] == {(0, 0)}
 
 
 def test_bad_canary_is_rolled_back_within_seconds_and_blamed_by_name() -> None:

@@ -120,7 +120,7 @@ FAULTS = (
         "lifecycle.py",
         "self.committed, self.safe_weight = True, safe_weight",
         "self.committed = True",
-        SIMULATION,
+        "tests/test_runner.py::test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them",
     ),
     Fault(
         "recover goes on where stable is not proven",
@@ -162,7 +162,7 @@ FAULTS = (
         "traffic/envoy.py",
         "elif pins and percent in self.braced:",
         "elif False:",
-        "tests/crash/test_safety.py::test_full_disk_puts_users_on_stable_by_one_rename_and_recover_ends_it_when_there_is_space",
+        "tests/traffic/test_envoy.py::test_safe_weights_need_no_disk_space_once_they_were_braced",
     ),
 )
 

@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from onlyvips_release.clients.envoy_admin import Admin
-from tests.e2e.rig import ROOT, Rig, mine
+from tests.e2e.rig import ROOT, Rig
 
 LEASE = 2.0
 SERVICES = ("miniapp", "flirt-bot")
@@ -114,8 +114,11 @@ class CrashRig(Rig):
 
     def guardian(self) -> int:
         """Pid of the guardian of this platform, 0 = none."""
-        found = [p.pid for p in mine(self.folder) if "guardian" in p.cmdline() and p.status() != psutil.STATUS_ZOMBIE]
-        return found[0] if found else 0
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or ()
+            if "guardian" in words and any(str(self.folder) in word for word in words):
+                return int(process.pid)
+        return 0
 
     def processes(self) -> list[str]:
         """What runs for this platform, by its role."""

@@ -109,11 +109,10 @@ def watch_over(world: World, point: Point) -> None:
     """The guardian's process, if one lives: until it has acted, or nobody holds the claim any more."""
     if not world.guarded:
         return
-    world.guarded, lease = 0, SimLease(world)
+    fence, lease = world.guarded, SimLease(world)
+    world.guarded = 0
     world_ports = tapped(world.ports_of(lease), point)
-    guardian.guard(
-        world.fence, world_ports.lease, world_ports.router, lambda fence: world_ports.journal, SimClock(world)
-    )
+    guardian.guard(fence, world_ports.lease, world_ports.router, lambda fence: world_ports.journal, SimClock(world))
 
 
 def died(world: World) -> None:

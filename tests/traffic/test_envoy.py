@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
+from onlyvips_release.lease import StagedFiles
 from onlyvips_release.model import Arm
 from onlyvips_release.plan import Identity
 from onlyvips_release.telemetry.probe import RouterProber, claim
@@ -352,3 +354,20 @@ def test_edit_under_our_own_version_is_interference(plain: Bench) -> None:
     path.write_bytes(other)
     plain.router.set_weight(0)
     assert plain.router.read_weight() == 0
+
+
+@pytest.mark.parametrize("safe", [0, 100])
+def test_safe_weights_need_no_disk_space_once_they_were_braced(
+    plain: Bench, monkeypatch: pytest.MonkeyPatch, safe: int
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    plain.router.set_weight(10)
+    plain.router.brace()
+    monkeypatch.setattr(StagedFiles, "prepare", full)
+    plain.router.set_weight(safe)
+    plain.router.set_weight(safe)
+    assert plain.router.read_weight() == safe
+    monkeypatch.undo()
+    plain.router.set_weight(0)
