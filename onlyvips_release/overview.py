@@ -11,6 +11,7 @@ from onlyvips_release.errors import ReleaseError, Unavailable
 from onlyvips_release.journal import FileJournal, journals, unfinished
 from onlyvips_release.lease import describe, held, read_lease, stages
 from onlyvips_release.lifecycle import Release, replay
+from onlyvips_release.place import frozen
 
 if TYPE_CHECKING:
     from onlyvips_release.clients.envoy_admin import Admin
@@ -27,6 +28,7 @@ def platform(folder: Path) -> dict[str, Any]:
     """One platform: its newest release, and who holds the lease."""
     holder = held(folder / "live")
     found: dict[str, Any] = {"platform": folder.name, "held_by": describe(holder) if holder else None}
+    found["frozen"] = frozen(folder)
     known = journals(folder)
     try:
         release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
@@ -101,6 +103,7 @@ def answers(admin: Admin) -> dict[str, int]:
 def text(found: dict[str, Any]) -> str:
     """The same for people."""
     lines = [f"platform {found['platform']}: " + (f"held by {found['held_by']}" if found["held_by"] else "free")]
+    lines += [f"  FROZEN: {found['frozen']}"] if found["frozen"] else []
     lines += live_text(found["live"]) if "live" in found else []
     if found["release"] is None:
         return "\n".join([*lines, f"  {found.get('error', 'no release yet')}"])

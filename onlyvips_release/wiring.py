@@ -385,7 +385,8 @@ class Platform:
             self._after_loss(release, ports)
         finally:
             found = summary.summary(release, at.isoformat(), ports.clock.now().isoformat())
-            summary.write(self.place.reports, found)
+            with contextlib.suppress(OSError):  # a full disk must not hide how the release ended
+                summary.write(self.place.reports, found)
         return release
 
     def _after_loss(self, release: Release, ports: Ports) -> None:

@@ -297,6 +297,7 @@ def test_freeze_blocks_new_releases_with_its_reason_and_nothing_else(rig: CrashR
     done = rig.cli("run", path)
     assert done.returncode == 6
     assert "Black Friday" in done.stderr
+    assert "FROZEN: Black Friday" in rig.cli("status").stdout
     assert rig.cli("recover", path).returncode == 0
     assert rig.cli("unfreeze", path).returncode == 0
     assert not (rig.state / "e2e" / "freeze").exists()
