@@ -177,9 +177,8 @@ class SimRouter:
         self._up()
 
     def brace(self) -> None:
-        """Nothing is needed."""
+        """Nothing is needed, no claim either: a guardian that stands by has none yet."""
         self.world.call("router.brace")
-        self._mine()
 
     def by_hand(self, percent: int) -> str:
         """In words."""
