@@ -32,6 +32,7 @@ bench: $(READY)
 
 long: $(READY)  ## what does not fit into CI: once per issue, its table is committed
 	$(BIN)/python -m benchmarks --long
+	$(BIN)/python -m tests.crash.faults
 	$(BIN)/python -m tests.crash.cells
 
 $(READY): pyproject.toml constraints.txt

@@ -81,6 +81,7 @@ def test_journal_of_the_first_version_is_still_read() -> None:
     assert any(isinstance(e, events.Paused) and not e.approval for e in FileJournal(SAMPLE).read())
 
 
+@pytest.mark.slow
 def test_power_cut_at_any_byte_leaves_a_journal_that_can_be_gone_on_with(tmp_path: Path) -> None:
     """Written but not fsynced: any part of the end may be missing. What is left is whole events, oldest first."""
     data, path = SAMPLE.read_bytes(), tmp_path / "journal.jsonl"

@@ -29,7 +29,9 @@ from tests.crash.world import (
     watch_over,
 )
 
-worlds = pytest.mark.parametrize("name", list(WORLDS))
+worlds = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "spoiled" else ()) for name in WORLDS]
+)
 commands = pytest.mark.parametrize("what", ["recover", "resume"])
 
 
