@@ -35,9 +35,6 @@ UNHEALTHY_AFTER = 3
 
 SIGNAL_EXIT = {2: 130, 15: 143}
 
-BREAK_GLASS = "onlyvips-release recover PLAN   # or, when the router is beyond help: down PLAN, up PLAN, recover PLAN"
-"""What a person can do about a rollback that could not be confirmed (docs/runbook.md)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -125,7 +122,7 @@ class Look:
             sentence = view.sentence
         if sentence:
             return [Watched(Verdict.FAIL, sentence), RollbackStarted(sentence)]
-        if release.baked >= release.plan.watch.total_seconds() or release.signal:
+        if release.baked >= release.plan.watch.total_seconds() or release.signal or release.hurry:
             return [watched(release)]
         if release.troubled_total * release.plan.judge.tick >= ENVIRONMENT_BUDGET:
             return [Watched(Verdict.INCONCLUSIVE, f"the watch could not see: {seen.trouble}")]
@@ -147,6 +144,10 @@ def watched(release: Release) -> Watched:
     """The end of a watch that found nothing."""
     if release.signal:
         return Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
+    if release.hurry:
+        return Watched(
+            Verdict.INCONCLUSIVE, "the watch was skipped: recovered, the smoke tests passed on the new stable"
+        )
     return Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
 
 
@@ -214,7 +215,8 @@ def consequences(release: Release, judged: Judged) -> list[Event]:
         case Verdict.FAIL:
             return [judged, RollbackStarted(judged.sentence)]
         case Verdict.PASS if release.current.approve:
-            return [Paused("the plan asks for a person's approval after this step", release.weight or 0)]
+            why = "the plan asks for a person's approval after this step"
+            return [Paused(why, release.weight or 0, approval=True)]
         case Verdict.PASS:
             return [judged]
         case Verdict.INCONCLUSIVE if release.plan.on_inconclusive is OnInconclusive.PAUSE:
@@ -291,21 +293,45 @@ def after_signal(release: Release) -> list[Event]:
 
 def after_request(release: Release, asked: Request) -> list[Event]:
     """What a person asked of a running release. Nobody can promote what rules 2 to 6 speak against: those end it."""
-    heard: list[Event] = [Requested(asked.what, asked.by)]
-    approved = f"approved by {asked.by}"
+    heard: list[Event] = [Requested(asked.what, asked.by, reason=asked.reason)]
     match asked.what:
         case "abort" if not release.committed:
-            return [*heard, RollbackStarted(f"aborted by {asked.by}")]
+            return [*heard, RollbackStarted(f"aborted by {said(asked)}")]
         case "pause" if release.phase is Phase.BAKING:
-            return [*heard, Paused(f"paused by {asked.by}", release.weight or 0)]
+            return [*heard, Paused(f"paused by {said(asked)}", release.weight or 0)]
         case "promote" if release.phase in (Phase.BAKING, Phase.PAUSED):
-            return [*heard, Judged(Verdict.PASS, BY_PERSON, f"promoted as {asked.by} asked", final=True)]
-        case "resume" if release.phase is Phase.PAUSED and release.current.approve and release.outcome is None:
-            return [*heard, Judged(Verdict.PASS, "approved", approved, final=True)]
+            return [*heard, Judged(Verdict.PASS, BY_PERSON, f"promoted as {said(asked)} asked", final=True)]
+        case "resume" if release.phase is Phase.PAUSED and release.pause and release.pause.approval:
+            return [*heard, Judged(Verdict.PASS, "approved", f"approved by {said(asked)}", final=True)]
         case "resume" if release.phase is Phase.PAUSED:
             return [*heard, Resumed(asked.by)]
         case _:
             return heard
+
+
+def said(asked: Request) -> str:
+    """Who asked, and why."""
+    return f"{asked.by} ({asked.reason})" if asked.reason else asked.by
+
+
+def after_takeover(release: Release, asked: Request) -> list[Event]:
+    """What a command does with a release that nobody holds (contract.md section 6).
+
+    `recover` and `abort` take users back, unless every stable instance was proven new; all others go on with it.
+    """
+    heard = Requested(asked.what, asked.by, reason=asked.reason)
+    resumed = Resumed(asked.by, taken_over=True, hurry=asked.what == "recover")
+    forward = release.phase in (Phase.WATCHING, Phase.ROLLING_BACK, *FINAL) or release.routed_on(release.new)
+    match asked.what:
+        case "recover" if not forward:
+            return [heard, resumed, RollbackStarted("nobody held the release: `recover` takes users back")]
+        case "abort" if not forward:
+            return [heard, resumed, RollbackStarted(f"aborted by {said(asked)}")]
+        case "promote" | "resume" if release.phase in (Phase.BAKING, Phase.PAUSED):
+            then = [event for event in after_request(release, asked) if isinstance(event, Judged)]
+            return [heard, resumed, *then]
+        case _:
+            return [heard, resumed]
 
 
 def context(release: Release, instances: Iterable[Instance]) -> dict[str, Any]:
@@ -348,11 +374,18 @@ def ending(release: Release) -> Finished:
         watch = release.watched.sentence if release.watched else ""
         users = ", ".join(f"{name} {revision}" for name, revision in release.new.items())
         return Finished(release.phase, signal_exit, f"PROMOTED ({users}): {word} {watch}".strip())
+    if release.phase is Phase.PAUSED:
+        why = release.pause.why if release.pause else ""
+        return Finished(
+            release.phase, 5, f"PAUSED, users are on stable: {why}; go on with `resume`, end it with `abort`"
+        )
     cause = release.cause.cause if release.cause else ""
     if release.phase is Phase.ROLLED_BACK:
         tool = release.cause is not None and release.cause.tool
         undecided_end = release.outcome is not None and release.outcome.verdict is Verdict.INCONCLUSIVE
         word = "INCONCLUSIVE, rolled back" if undecided_end else "ROLLED BACK"
+        if release.restore:
+            return Finished(release.phase, signal_exit, f"RESTORED: {cause}")
         return Finished(release.phase, signal_exit or (1 if tool else 3), f"{word}: {cause}")
     if release.weight == 0 and not release.committed:
         return Finished(release.phase, signal_exit or 3, f"users are on stable, clean-up was left out: {cause}")

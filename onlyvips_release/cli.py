@@ -16,6 +16,7 @@ from onlyvips_release.errors import PlanError, Refused, ReleaseError
 
 if TYPE_CHECKING:
     from onlyvips_release.lifecycle import Release
+    from onlyvips_release.model import Request
     from onlyvips_release.wiring import Platform
 
 EXIT_CODES = """\b
@@ -30,6 +31,10 @@ PLAN = click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr.")
 TIMEOUT = click.option("--timeout", metavar="DURATION", help="At most so long, e.g. 45m.")
 YES = click.option("--yes", "-y", is_flag=True, help="Accepted everywhere; nothing ever asks.")
+GUARD = click.option(
+    "--guardian/--no-guardian", default=True, help="Without it nobody takes users back when this command is killed."
+)
+UNTIL = click.option("--until", type=click.Choice(["paused"]), help="End with 5 at the first pause, users on stable.")
 
 WATCH = 1.0
 """Seconds between two looks of `status --watch`."""
@@ -78,9 +83,13 @@ def main() -> None:
 @PLAN
 @JSON
 @YES
+@GUARD
+@UNTIL
 @click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
 @TIMEOUT
-def run(plan: Path, as_json: bool, yes: bool, stream: Path | None, timeout: str | None) -> None:
+def run(
+    plan: Path, as_json: bool, yes: bool, guardian: bool, until: str | None, stream: Path | None, timeout: str | None
+) -> None:
     """Release the canary revisions of PLAN; ends when they are promoted or rolled back.
 
     In CI write `exec onlyvips-release run …`: without exec a cancelled job never tells it to roll back. `--timeout`
@@ -91,25 +100,33 @@ def run(plan: Path, as_json: bool, yes: bool, stream: Path | None, timeout: str 
     limit = seconds(timeout)
     platform = opened(plan)
     with shown(platform, as_json=as_json, stream=stream) as tell, aborted_after(platform, limit):
-        release = platform.run(tell)
+        release = platform.run(tell, until_paused=until == "paused", guardian=guardian)
     finish(platform, release, as_json)
 
 
 @main.command()
-@PLAN
+@click.argument("plan", required=False)
 @JSON
 @YES
-def recover(plan: Path, as_json: bool, yes: bool) -> None:
-    """End an unfinished release that nobody works on: users back on stable, then clean-up. Safe to repeat."""
-    from onlyvips_release.console import shown  # noqa: PLC0415
+@GUARD
+def recover(plan: str | None, as_json: bool, yes: bool, guardian: bool) -> None:
+    """End an unfinished release that nobody works on: users back on stable, then clean-up. Safe to repeat.
 
-    platform = opened(plan)
-    with shown(platform, as_json=as_json) as tell:
-        release = platform.recover(tell)
-    if release is None:
-        click.echo("nothing is unfinished", err=as_json)
-        return
-    finish(platform, release, as_json)
+    PLAN: the plan file or the platform's name; without it every platform of this machine. The release's own journal
+    says what is to be done, not the file.
+    """
+    from onlyvips_release.console import shown  # noqa: PLC0415
+    from onlyvips_release.overview import idle  # noqa: PLC0415
+
+    for folder in [folder for folder in folders(plan) if not idle(folder)]:
+        platform = known(folder)
+        if platform is None:
+            continue  # a crash before its first release began
+        with shown(platform, as_json=as_json) as tell:
+            release = platform.take_over(asked("recover", ""), tell, guardian=guardian)
+        if release is not None:
+            finish(platform, release, as_json)
+    click.echo("nothing is unfinished", err=as_json)
 
 
 @main.command()
@@ -198,17 +215,22 @@ def replay(journal: Path, other: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("platform", required=False)
+@click.option("--live", is_flag=True, help="Measure at the router where users are now.")
 @JSON
 @click.option("--watch", is_flag=True, help="Again whenever something changes, until no release is open.")
 @TIMEOUT
-def status(platform: str | None, as_json: bool, watch: bool, timeout: str | None) -> None:
+def status(platform: str | None, live: bool, as_json: bool, watch: bool, timeout: str | None) -> None:
     """Where every platform of this machine stands, from its journal and lease alone (PLATFORM: only that one)."""
+    from onlyvips_release.overview import live as measured  # noqa: PLC0415
     from onlyvips_release.overview import overview, text  # noqa: PLC0415
     from onlyvips_release.place import find_place  # noqa: PLC0415
 
+    state = find_place().state
     end, last = time.monotonic() + (seconds(timeout) or float("inf")), ""
     while True:
-        found = [row for row in overview(find_place().state) if platform in (None, row["platform"])]
+        found = [row for row in overview(state) if platform in (None, row["platform"])]
+        if live:
+            found = [{**row, "live": measured(state / row["platform"])} for row in found]
         told = "\n".join(text(row) for row in found) or "no platform is installed: onlyvips-release up PLAN"
         told = json.dumps(found, indent=None if watch else 1) if as_json else told
         if told != last:
@@ -269,26 +291,107 @@ def completion(shell: str) -> None:
     said(kind(main, {}, "onlyvips-release", "_ONLYVIPS_RELEASE_COMPLETE").source())
 
 
-def request(what: str, help_text: str) -> click.Command:
-    """A command that leaves a wish for the running release."""
+def wish(what: str, help_text: str) -> click.Command:
+    """A command for the open release: heard by who holds it, or carried out here when nobody does."""
 
     @click.command(name=what, help=help_text)
-    @PLAN
+    @click.argument("plan")
+    @click.option("--reason", default="", help="Why; it is kept in the journal with your name.")
+    @JSON
     @YES
-    def ask(plan: Path, yes: bool) -> None:
-        opened(plan).ask(what)
-        said(f"{what} was asked; the running release acts at its next beat")
+    @GUARD
+    @UNTIL
+    def command(plan: str, reason: str, as_json: bool, yes: bool, guardian: bool, until: str | None) -> None:
+        from onlyvips_release.console import shown  # noqa: PLC0415
 
-    return ask
+        (folder,) = folders(plan)
+        platform, request = kept(folder), asked(what, reason)
+        if platform.ask(request):
+            say = f"{what} was heard by the running release"
+            if what == "abort":
+                click.echo(f"{say}; waiting for its end", err=True)
+                ended(platform, platform.wait(), as_json)
+            click.echo(say, err=as_json)
+            return
+        if what == "pause":
+            still(platform)
+        with shown(platform, as_json=as_json) as tell:
+            release = platform.take_over(request, tell, until_paused=until == "paused", guardian=guardian)
+        if what == "abort":
+            ended(platform, release, as_json)
+        if release is None:
+            refuse("no release is unfinished")
+        finish(platform, release, as_json)
+
+    return command
 
 
 for name, words in {
-    "abort": "Roll the running release back.",
+    "abort": "Roll the open release back. Done, also when there is nothing to abort: exit 0.",
     "pause": "Hold the running release at its weight.",
-    "resume": "Go on with a paused release.",
-    "promote": "Promote the running release now, unless something speaks against it.",
+    "resume": "Go on with a release that is paused, or whose controller died: an unfinished step begins again.",
+    "promote": "Promote the open release now, unless something speaks against it.",
 }.items():
-    main.add_command(request(name, words))
+    main.add_command(wish(name, words))
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--to", metavar="RELEASE", help="What this release promoted, such as r0007; default: what served before.")
+@click.option("--reason", default="", help="Why; it is kept in the journal with your name.")
+@JSON
+@YES
+@GUARD
+def rollback(plan: str, to: str | None, reason: str, as_json: bool, yes: bool, guardian: bool) -> None:
+    """Bring an older revision back after a promotion, without a failed request and without a bake."""
+    from onlyvips_release.console import shown  # noqa: PLC0415
+
+    (folder,) = folders(plan)
+    platform = kept(folder)
+    with shown(platform, as_json=as_json) as tell:
+        release = platform.rollback(to, reason, tell, guardian=guardian)
+    if release is None:
+        click.echo("these revisions serve already", err=as_json)
+        return
+    finish(platform, release, as_json)
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--reason", required=True, help="Shown to whoever tries to release.")
+@YES
+def freeze(plan: str, reason: str, yes: bool) -> None:
+    """Block new releases; what runs goes on, and recover, abort and rollback stay possible."""
+    from onlyvips_release.lease import me  # noqa: PLC0415
+    from onlyvips_release.place import freeze as frozen  # noqa: PLC0415
+
+    (folder,) = folders(plan)
+    frozen(folder, f"{reason} ({me()})")
+    said(f"releases are frozen: {reason}")
+
+
+@main.command()
+@click.argument("plan")
+@YES
+def unfreeze(plan: str, yes: bool) -> None:
+    """Allow new releases again."""
+    from onlyvips_release.place import unfreeze as allow  # noqa: PLC0415
+
+    (folder,) = folders(plan)
+    allow(folder)
+    said("releases are allowed")
+
+
+@main.command(hidden=True)
+@click.argument("state", type=click.Path(path_type=Path))
+@click.argument("release")
+@click.argument("fence", type=int)
+@click.option("--envoy", type=click.Path(path_type=Path))
+def guardian(state: Path, release: str, fence: int, envoy: Path | None) -> None:
+    """The dead man's switch of one controller; started by it."""
+    from onlyvips_release.wiring import watch  # noqa: PLC0415
+
+    watch(state, release, fence, envoy)
 
 
 @main.command()
@@ -315,6 +418,71 @@ def opened(plan: Path) -> Platform:
     return platform
 
 
+def folders(target: str | None) -> list[Path]:
+    """State folders: of a plan file, of a platform by its name, or of all platforms."""
+    from onlyvips_release.place import find_place  # noqa: PLC0415
+
+    state = find_place().state
+    if target is None:
+        return sorted(path.parent for path in state.glob("*/live"))
+    if not Path(target).is_file():
+        return [state / target]
+    from onlyvips_release.planfile import platform_of  # noqa: PLC0415
+
+    return [state / platform_of(Path(target))]
+
+
+def known(folder: Path) -> Platform | None:
+    """The platform as its newest journal describes it, with signals taken over; None = no release was ever begun."""
+    from onlyvips_release.wiring import Platform  # noqa: PLC0415
+
+    platform = Platform.opened(folder)
+    if platform is not None:
+        platform.clock.listen()
+    return platform
+
+
+def kept(folder: Path) -> Platform:
+    """The same where there must have been a release."""
+    return known(folder) or refuse(f"no release was ever begun in {folder}")
+
+
+def asked(what: str, reason: str) -> Request:
+    """A wish with the name of who has it."""
+    from onlyvips_release.lease import me  # noqa: PLC0415
+    from onlyvips_release.model import Request  # noqa: PLC0415
+
+    return Request(what, me(), reason=reason)
+
+
+def refuse(why: str) -> NoReturn:
+    """Exit 6."""
+    from onlyvips_release.errors import Refused  # noqa: PLC0415
+
+    raise Refused(why, remedy="see `onlyvips-release status`")
+
+
+def still(platform: Platform) -> NoReturn:
+    """`pause` with nobody to hear it: done, when the release was left paused; else nothing is there to hold."""
+    from onlyvips_release.overview import platform as standing  # noqa: PLC0415
+
+    row = standing(platform.state)
+    if row.get("phase") != "PAUSED" or row["exit"] is None:
+        refuse("nobody holds a release that could be paused")
+    said(f"{row['release']} is paused already")
+    sys.exit(0)
+
+
+def ended(platform: Platform, release: Release | None, as_json: bool) -> NoReturn:
+    """The end of an abort: 0 when users are on stable, or nothing was left to abort."""
+    from onlyvips_release.events import Phase  # noqa: PLC0415
+
+    if release is None or (release.phase is Phase.ROLLED_BACK and release.finished):
+        click.echo("nothing is left to abort: users are on stable", err=as_json)
+        sys.exit(0)
+    finish(platform, release, as_json)
+
+
 def said(text: str) -> None:
     """One line for people."""
     click.echo(text)
@@ -334,7 +502,7 @@ def seconds(text: str | None) -> float | None:
 
 
 def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
-    """Where the reports are, the verdict as the last line (or as JSON), and the exit code."""
+    """Where the reports are, the verdict as the last line (or as JSON), and the exit code; with 4 what helps."""
     from onlyvips_release.console import reported  # noqa: PLC0415
     from onlyvips_release.reporting.summary import summary  # noqa: PLC0415
     from onlyvips_release.reporting.words import one_line  # noqa: PLC0415
@@ -347,6 +515,9 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
         click.echo(one_line(f"{found['release']} {found['verdict']}: {found['sentence']}"))
+    if code == 4:
+        by_hand = platform.router(release.id).by_hand(release.safe_weight)
+        click.echo(f"to take users to the safe side without this tool:\n{by_hand}", err=True)
     sys.exit(code)
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from onlyvips_release import events
 from onlyvips_release.lifecycle import Release
+from onlyvips_release.model import Request
 from onlyvips_release.operator import RequestFile
 from onlyvips_release.plancodec import encode
 from onlyvips_release.publish import allure_html, read
@@ -93,7 +94,7 @@ def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
         yield
         return
     wish = RequestFile(platform.state / "live")
-    timer = threading.Timer(limit, wish.ask, ("abort", f"--timeout of {limit:g} s"))
+    timer = threading.Timer(limit, wish.ask, (Request("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
     try:

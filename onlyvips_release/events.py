@@ -35,6 +35,7 @@ class Started:
     """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job.
 
     `history`: what earlier releases taught the judge, by service; `notes`: where that is from, or why it is not used.
+    `restore`: users are on the canary revisions of an earlier release, and the stable ones are to be brought back.
     """
 
     release: str
@@ -45,6 +46,7 @@ class Started:
     revisions: Mapping[str, Mapping[Arm, str]]
     history: Mapping[str, ServiceHistory] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    restore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +109,29 @@ class Requested:
     what: str
     by: str
     signal: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Held until a person says go on."""
+    """Held until a person says go on; `approval` = the plan asks for one, and going on means the next step."""
 
     why: str
     weight: int
+    approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Somebody goes on: an unfinished step begins again."""
+    """Somebody goes on: an unfinished step begins again.
+
+    `taken_over`: nobody held the weight meanwhile, and what was proven before must be proven again; `hurry`: only to
+    end the release, without watching it.
+    """
 
     by: str
+    taken_over: bool = False
+    hurry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +203,15 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardianActed:
+    """The controller gave no sign of life, so the guardian wrote the safe `weight`; `confirmed` = it was in force."""
+
+    weight: int
+    at: str
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """Something could not be proven; `command` is what a person can run without the tool."""
 
@@ -230,6 +249,7 @@ Event = (
     | RollbackStarted
     | RolledBack
     | Restored
+    | GuardianActed
     | Unconfirmed
     | Finished
 )
@@ -303,6 +323,11 @@ class Finish:
     """Clean up and say how it ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A paused release that nobody will hold: weight 0, the canary kept warm."""
+
+
 Command = (
     Prepare
     | StartCanary
@@ -315,4 +340,5 @@ Command = (
     | EndPromotion
     | EndRollback
     | Finish
+    | Leave
 )

@@ -7,6 +7,7 @@ its claim: it is ignored.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any, get_args
 
 from onlyvips_release import events
 from onlyvips_release.errors import JournalError
+from onlyvips_release.lifecycle import replay
 from onlyvips_release.plancodec import decode, encode
 from onlyvips_release.ports import Clock
 
@@ -27,9 +29,8 @@ class FileJournal:
 
     def __init__(self, path: Path, clock: Clock | None = None, fence: int = 0) -> None:
         self.path, self.clock, self.fence = path, clock, fence
-        self.seq = 0
-        if path.exists():
-            self.seq = max((record["seq"] for record in records(path)), default=0)
+        self.seq = max((record["seq"] for record in records(path)), default=0)
+        self.new = not path.exists()
 
     def append(self, event: events.Event) -> None:
         """One durable line."""
@@ -55,24 +56,47 @@ class FileJournal:
             ) from error
 
     def _write(self, line: bytes) -> None:
-        new = not self.path.exists()
+        """Whole or not at all; a journal that vanished is never begun anew, its first events would be missing."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if self.new else 0), 0o600)
         try:
             cut_torn_line(descriptor)
-            os.write(descriptor, line)
-            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            try:
+                write_whole(descriptor, line)
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
         finally:
             os.close(descriptor)
-        if new:
+        if self.new:
             folder = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
+            self.new = False
 
     def read(self, *, samples: bool = True) -> Iterator[events.Event]:
         """All events of the record, oldest first; without `samples` quickly, for who asks only where it stands."""
         for record in records(self.path, skip=b"" if samples else b'"event":"Sampled"'):
             yield event_of(record, self.path)
+
+
+def journals(state: Path) -> list[Path]:
+    """The journals of a platform's releases, oldest first."""
+    return sorted(state.glob("releases/r*/journal.jsonl"), key=lambda path: int(path.parent.name[1:]))
+
+
+def unfinished(path: Path) -> bool:
+    """Whether a release has begun and has no end; a journal without a whole first record tells of nothing."""
+    release = replay(FileJournal(path).read(samples=False))
+    return bool(release.id) and not release.over
+
+
+def write_whole(descriptor: int, line: bytes) -> None:
+    """A disk that fills up takes a part of a line without an error."""
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def cut_torn_line(descriptor: int) -> None:
@@ -86,7 +110,12 @@ def cut_torn_line(descriptor: int) -> None:
 def records(path: Path, skip: bytes = b"") -> Iterator[dict[str, Any]]:
     """The lines of a journal as dictionaries; raises JournalError with the line's number."""
     fence = 0
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}", remedy="mend the disk; then `recover`") from error
     for number, line in enumerate(lines[:-1], 1):
         if skip and skip in line:
             continue
@@ -119,7 +148,7 @@ def event_of(record: dict[str, Any], path: Path) -> events.Event:
 def latencies(fields: dict[str, Any]) -> list[dict[str, Any]]:
     """Every series of a Sampled record that has a latency."""
     arms = (arm for service in fields.get("series", {}).values() for arm in service.values())
-    return [one for arm in arms for one in arm if one["latency"] is not None]
+    return [one for arm in arms for one in arm if one.get("latency") is not None]
 
 
 def in_a_row(found: list[tuple[int, int]]) -> list[int]:

@@ -21,8 +21,10 @@ from onlyvips_release.events import (
     Event,
     Finish,
     Finished,
+    GuardianActed,
     Interfered,
     Judged,
+    Leave,
     Noted,
     Observe,
     Paused,
@@ -60,7 +62,7 @@ UNPROVEN = "?"
 # --- what may follow what -----------------------------------------------------------------------------------------
 
 P = Phase
-ANYWHERE: dict[type, tuple[Phase, ...]] = {Requested: (), Noted: (), Interfered: (), Unconfirmed: (), Resumed: ()}
+ANYWHERE = (Requested, Noted, Interfered, Unconfirmed, Resumed, GuardianActed)
 """Events that are possible in every open phase and leave it as it is."""
 
 TABLE: dict[Phase, dict[type, tuple[Phase, ...]]] = {
@@ -70,9 +72,14 @@ TABLE: dict[Phase, dict[type, tuple[Phase, ...]]] = {
         CanaryStarted: (P.CHECKING,),
         RollbackStarted: (P.ROLLING_BACK,),
     },
-    P.CHECKING: {SuiteRan: (P.CHECKING, P.SHIFTING), RollbackStarted: (P.ROLLING_BACK,)},
-    P.SHIFTING: {Shifted: (P.BAKING,), RollbackStarted: (P.ROLLING_BACK,)},
+    P.CHECKING: {
+        CanaryStarted: (P.CHECKING,),
+        SuiteRan: (P.CHECKING, P.SHIFTING),
+        RollbackStarted: (P.ROLLING_BACK,),
+    },
+    P.SHIFTING: {CanaryStarted: (P.SHIFTING,), Shifted: (P.BAKING,), RollbackStarted: (P.ROLLING_BACK,)},
     P.BAKING: {
+        CanaryStarted: (P.BAKING,),
         Sampled: (P.BAKING,),
         SuiteRan: (P.BAKING,),
         Judged: (P.BAKING, P.SHIFTING, P.PROMOTING),
@@ -84,10 +91,13 @@ TABLE: dict[Phase, dict[type, tuple[Phase, ...]]] = {
         Sampled: (P.PAUSED,),
         SuiteRan: (P.PAUSED,),
         Judged: (P.PAUSED, P.SHIFTING, P.PROMOTING),
+        Shifted: (P.PAUSED,),
+        Finished: (P.PAUSED,),
         Resumed: (P.BAKING,),
         RollbackStarted: (P.ROLLING_BACK,),
     },
     P.PROMOTING: {
+        CanaryStarted: (P.PROMOTING,),
         Shifted: (P.PROMOTING,),
         SuiteRan: (P.PROMOTING,),
         Replaced: (P.PROMOTING,),
@@ -126,6 +136,7 @@ class Release:
     """One attempt to replace the stable revisions by the canary revisions, folded from its events.
 
     `weight` None = not known to be in force (a write may be under way). `old`/`new`: service -> revision name.
+    `until_paused` is no fact but a wish of who carries it out: a pause is left at weight 0 instead of held.
     """
 
     id: str = ""
@@ -135,6 +146,7 @@ class Release:
     new: dict[str, str] = field(default_factory=dict)
     prepared: bool = False
     canary: tuple[Instance, ...] = ()
+    proven: bool = False
     step: int = 0
     weight: int | None = 0
     safe_weight: int = 0
@@ -158,6 +170,9 @@ class Release:
     cause: RollbackStarted | None = None
     restored: bool = False
     watched: Watched | None = None
+    restore: bool = False
+    hurry: bool = False
+    until_paused: bool = False
     noted: list[str] = field(default_factory=list)
     finished: Finished | None = None
 
@@ -165,7 +180,7 @@ class Release:
         """Fold one event. Raises IllegalEvent, before anything changed, when it cannot happen here."""
         kind = type(event)
         targets = TABLE[self.phase].get(kind)
-        if targets is None and not (kind in ANYWHERE and not self.finished):
+        if targets is None and (kind not in ANYWHERE or (self.over and kind is not GuardianActed)):
             raise IllegalEvent(
                 f"{kind.__name__} cannot happen in {self.phase}", remedy="the journal was edited, or this is a bug"
             )
@@ -198,7 +213,7 @@ class Release:
             case Prepared():
                 self.prepared = True
             case CanaryStarted(instances):
-                self.canary = instances
+                self.canary, self.proven = instances, True
                 if self.phase is Phase.ROLLING_BACK:
                     self.tracked_old, self.safe_weight = True, 100
             case SuiteRan(result):
@@ -234,9 +249,11 @@ class Release:
             case Finished():
                 self.finished = event
             case Resumed():
-                self.baseline, self.first_tick = False, None
-                if self.phase is Phase.ROLLING_BACK:
-                    self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
+                self.baseline, self.first_tick, self.hurry = False, None, event.hurry
+                if event.taken_over or self.phase is Phase.ROLLING_BACK:
+                    self._taken_over()
+            case GuardianActed(weight, _, confirmed):
+                self.weight = weight if confirmed else None
             case _:
                 pass
 
@@ -244,9 +261,17 @@ class Release:
         self.id, self.plan = event.release, event.plan
         self.old = {name: arms.get(Arm.STABLE, "") for name, arms in event.revisions.items()}
         self.new = {name: arms[Arm.CANARY] for name, arms in event.revisions.items()}
-        self.serving = dict(self.old)
+        self.serving, self.restore, self.committed = dict(self.old), event.restore, event.restore
+        if event.restore:
+            self.serving = dict(self.new)
         self.noted += event.notes
         self._restart_judge(self.plan.bake, event.history)
+
+    def _taken_over(self) -> None:
+        """Nobody held it: weight, stable, canary and what a suite said are to be proven again."""
+        self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
+        self.prepared = self.proven = self.tracked_old = False
+        self.smoke, self.attempts, self.replaced = {}, {}, ()
 
     def _restart_judge(self, bake: timedelta, known: Mapping[str, ServiceHistory]) -> None:
         names = [service.name for service in self.plan.routed]
@@ -311,6 +336,11 @@ class Release:
         return all(self.serving[s.name] == revisions[s.name] for s in self.plan.unrouted)
 
     @property
+    def over(self) -> bool:
+        """Whether nothing can happen to it any more. A release that ended with exit 4 or 5 is still open."""
+        return self.finished is not None and self.phase in FINAL
+
+    @property
     def current(self) -> Step:
         """The step of the plan that is under way."""
         return self.plan.steps[self.step]
@@ -343,6 +373,12 @@ def next_command(release: Release) -> Command | None:
     match release.phase:
         case Phase.PREPARING:
             return StartCanary(Arm.CANARY) if release.prepared else Prepare()
+        case Phase.PAUSED if release.finished:
+            return None
+        case Phase.PAUSED if release.until_paused:
+            return Leave()
+        case Phase.CHECKING | Phase.SHIFTING | Phase.BAKING if not release.proven:
+            return StartCanary(Arm.CANARY)
         case Phase.CHECKING:
             return RunSmoke(_next_smoke(release))
         case Phase.SHIFTING:
@@ -366,17 +402,19 @@ def _next_smoke(release: Release) -> Arm:
 
 def _promotion(release: Release) -> Command:
     """contract.md section 5, the same on all targets. `Committed` is the point of no return."""
-    if not release.committed:
-        if release.weight != 100:
-            return Shift(100)
-        if not release.unrouted_on(release.new):
-            return ReplaceUnrouted(Arm.CANARY)
-        if release.plan.unrouted and Arm.CANARY not in release.smoke:
-            return RunSmoke(Arm.CANARY)
-        return Commit()
-    if not release.routed_on(release.new):
+    if release.routed_on(release.new):
+        return Shift(0) if release.weight != 0 else EndPromotion()
+    if not release.proven:
+        return StartCanary(Arm.CANARY)
+    if release.weight != 100:
+        return Shift(100)
+    if release.committed:
         return ReplaceStable(Arm.CANARY)
-    return Shift(0) if release.weight != 0 else EndPromotion()
+    if not release.unrouted_on(release.new):
+        return ReplaceUnrouted(Arm.CANARY)
+    if release.plan.unrouted and Arm.CANARY not in release.smoke:
+        return RunSmoke(Arm.CANARY)
+    return Commit()
 
 
 def _rollback(release: Release) -> Command:

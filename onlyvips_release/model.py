@@ -110,8 +110,9 @@ class SuiteResult:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person or a signal asked of a running release: abort, pause or promote; `signal` 0 = no signal."""
+    """What a person or a signal asked of a running release: abort, pause, resume or promote; `signal` 0 = no signal."""
 
     what: str
     by: str
     signal: int = 0
+    reason: str = ""

@@ -25,10 +25,10 @@ class RequestFile:
         self.path.unlink(missing_ok=True)
         if not isinstance(found, dict) or "what" not in found:
             return None
-        return Request(str(found["what"]), str(found.get("by", "somebody")))
+        return Request(str(found["what"]), str(found.get("by", "somebody")), reason=str(found.get("reason", "")))
 
-    def ask(self, what: str, by: str) -> None:
+    def ask(self, asked: Request) -> None:
         """Leave a wish for the controller that holds the lease."""
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"what": what, "by": by}))
+        temporary.write_text(json.dumps({"what": asked.what, "by": asked.by, "reason": asked.reason}))
         temporary.rename(self.path)

@@ -32,3 +32,24 @@ def find_place(env: Mapping[str, str] | None = None) -> Place:
         envoy=Path(envoy) if envoy else None,
         keep=int(keep) if (keep := env.get("ONLYVIPS_KEEP_REPORTS", "")).isdigit() else 0,
     )
+
+
+def freeze(state: Path, why: str) -> None:
+    """No new release of this platform until `unfreeze`; what runs goes on, and the way back stays open."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = state / "freeze.tmp"
+    temporary.write_text(why)
+    temporary.rename(state / "freeze")
+
+
+def unfreeze(state: Path) -> None:
+    """Nothing to do when it is not frozen."""
+    (state / "freeze").unlink(missing_ok=True)
+
+
+def frozen(state: Path) -> str:
+    """Why (and by whom) releases are frozen, "" = they are not."""
+    try:
+        return (state / "freeze").read_text() or "no reason was given"
+    except FileNotFoundError:
+        return ""

@@ -313,6 +313,7 @@ class ReleasePlan:
     on_inconclusive: OnInconclusive = OnInconclusive.ROLLBACK
     accept: Accept = Accept.PROOF
     watch: timedelta = 5 * MINUTE
+    lease: timedelta = 15 * SECOND
     smoke: Suite = SMOKE
     canary: Suite = CANARY
     judge: JudgePlan = JudgePlan()
@@ -324,6 +325,8 @@ class ReleasePlan:
             refuse("services", "names no service")
         self._check_hosts()
         self._check_ports()
+        if not 2 * SECOND <= self.lease <= 5 * MINUTE:
+            refuse("lease", "give 2s to 5m: so long may a controller be silent until users are taken to the safe side")
         if not self.steps:
             refuse("steps", "give at least one step")
         weights = [step.weight for step in self.steps]

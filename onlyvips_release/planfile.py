@@ -59,6 +59,16 @@ def load(path: Path) -> tuple[ReleasePlan, Source]:
     return _at(path.absolute().parent, plan), Source(path.absolute(), hashlib.sha256(data).hexdigest())
 
 
+def platform_of(path: Path) -> str:
+    """Only the platform's name, without judging the rest of the file (quick); "" = it has none. Raises PlanError."""
+    try:
+        text = _text(_bytes(path))
+        tree = (_Toml(text) if path.suffix.lower() == ".toml" else _Yaml(text)).tree
+    except PlanError as error:
+        raise PlanError(error.problems, file=str(path)) from None
+    return str(tree.get("platform") or "") if isinstance(tree, dict) else ""
+
+
 def _validated(document: _Toml | _Yaml) -> ReleasePlan:
     from onlyvips_release import planmodel  # noqa: PLC0415  # pydantic takes long to import; only plan files need it
 

@@ -475,6 +475,7 @@ class PlanPart(Part):
     on_inconclusive: Opt[plan.OnInconclusive] = None
     accept: Opt[plan.Accept] = None
     watch: Opt[Duration] = None
+    lease: Opt[Duration] = None
     checks: Opt[ChecksPart] = None
     judge: Opt[Annotated[plan.JudgePlan, Via(JudgePart)]] = None
 

@@ -30,9 +30,16 @@ class Router(Protocol):
     def set_weight(self, percent: int) -> None:
         """Give the canary arm `percent` (0..100) of users' traffic, confirmed at the data plane.
 
-        0 and 100 are exact. Raises NotConfirmed when it is not in force in time, Unavailable when the router is
-        down, LeaseLost when somebody else took over.
+        0 and 100 are exact. Raises NotConfirmed when it is not in force in time (then less weight stays written and
+        holds as soon as the router is back, more weight is taken back), Unavailable when the router is down, LeaseLost
+        when somebody else took over.
         """
+
+    def brace(self) -> None:
+        """Have what is needed for weight 0 and 100 ready, so that going there needs no disk space and no thought."""
+
+    def by_hand(self, percent: int) -> str:
+        """Shell commands that put this weight in force without the tool."""
 
     def read_weight(self) -> int:
         """The weight in force at the data plane. Raises Unavailable; Interfered when the routes are not ours."""
@@ -115,34 +122,74 @@ class Journal(Protocol):
         """All events, oldest first; an unfinished last line is no event. Raises JournalError."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim on a platform as a bystander sees it.
+
+    `expired`: its holder is surely gone, or did not renew it for its whole time while we looked; `renewed`: a sign of
+    life was seen since our first look.
+    """
+
+    fence: int
+    who: str
+    what: str
+    safe_weight: int
+    released: bool
+    expired: bool
+    renewed: bool
+
+
 class Lease(Protocol):
     """One release per platform: a claim that expires."""
 
     def acquire(self, what: str) -> int:
-        """Take it; the fence number. Raises LeaseHeld with holder and age."""
+        """Take it; the fence number, higher than all before.
 
-    def renew(self, within: timedelta) -> None:
-        """Say that the work goes on, and that the next sign of life comes `within` this time. Raises LeaseLost."""
+        A claim that nobody renews is waited out, and taken at once when its holder is surely gone. Raises LeaseHeld
+        (who) when it was seen to be renewed.
+        """
+
+    def renew(self, within: timedelta, safe_weight: int) -> None:
+        """Say that the main loop goes on, and that its next sign of life comes `within` this time.
+
+        `safe_weight` is where users go when none comes; a new one is known to others when this returns. Raises
+        LeaseLost.
+        """
+
+    def look(self) -> Claim | None:
+        """The claim as it stands, ours or another's; None = there never was one. To be asked a few times a second."""
+
+    def stand_by(self, fence: int, what: str) -> None:
+        """Have the take-over of claim number `fence` ready, so that `acquire` needs no disk space then."""
 
     def release(self) -> None:
         """Give it back; nothing to do when it is not held."""
 
 
 class Files(Protocol):
-    """The one way to write a live file: by rename out of the stage folder of the lease's fence."""
+    """The one way to write a live file: by rename out of the stage folder of the lease's fence.
+
+    All three raise LeaseLost when the fence was taken.
+    """
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace live/`name`, whole and durable. Raises LeaseLost when the fence was taken."""
+        """Replace live/`name`, whole and durable."""
+
+    def prepare(self, name: str, data: bytes) -> None:
+        """Keep a file ready, durable, under a name of its own."""
+
+    def publish(self, prepared: str, name: str) -> None:
+        """Make a prepared file live/`name`: needs no disk space."""
 
 
 class Guardian(Protocol):
     """The dead man's switch: writes the safe weight when the lease is not renewed in time."""
 
     def start(self) -> str:
-        """Have it watch before the first shift; says in words who watches."""
+        """Have it watch the lease that we hold; says in words who watches. Raises Refused when it cannot be had."""
 
     def stop(self) -> None:
-        """End it."""
+        """Wait until it has ended, which it does by itself when the lease is given back or taken over."""
 
 
 class Notifier(Protocol):

@@ -6,7 +6,8 @@ ports do it, and every event is in the journal before the next command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 from onlyvips_release import algebra, errors
@@ -14,6 +15,7 @@ from onlyvips_release.errors import (
     Interrupted,
     JournalError,
     LeaseLost,
+    NotConfirmed,
     ReleaseError,
     TargetError,
     Unavailable,
@@ -28,6 +30,7 @@ from onlyvips_release.events import (
     Event,
     Finish,
     Interfered,
+    Leave,
     Noted,
     Observe,
     Phase,
@@ -60,6 +63,12 @@ BEAT = 0.5
 PROOF = 20
 """Pinned requests that prove an arm before it gets any weight (contract.md section 5)."""
 
+MAIN_LOOP = timedelta(seconds=30)
+"""What the main loop may need between two signs of life, besides what services need to start and stop."""
+
+STABLE_WITHIN = 30.0
+"""Seconds that a revived stable has before the release goes on."""
+
 PATIENCE_IN_ROLLBACK = 60.0
 """Seconds that a rollback retries an act before it ends as not confirmed."""
 
@@ -73,17 +82,20 @@ class Runner:
         self.suite: SuiteRun | None = None
         self.suite_due = 0.0
         self.failing_since: float | None = None
-        self.zero = ports.clock.monotonic() - (release.last_tick + 1) * self.tick
+        self.zero = 0.0
 
     # --- the whole flow -------------------------------------------------------------------------------------------
 
-    def run(self) -> Release:
-        """Until the release is final, or stays open because it could not be confirmed."""
+    def run(self, *taken_over: Event) -> Release:
+        """Until the release is final, or stays open: paused, or not confirmed. `taken_over`: it was nobody's before."""
+        self.zero = self.ports.clock.monotonic() - (self.release.last_tick + 1) * self.tick
         try:
+            if taken_over:
+                self._take_over(taken_over)
             while (command := next_command(self.release)) is not None:
                 self.carry_out(command)
-        except JournalError:
-            self.ports.router.set_weight(self.release.safe_weight)
+        except JournalError as error:
+            self._unrecorded(error)
             raise
         finally:
             self._end_suite()
@@ -92,7 +104,7 @@ class Runner:
     def carry_out(self, command: Command) -> None:
         """One command; whatever goes wrong becomes an event."""
         try:
-            self.ports.lease.renew(self._within(command))
+            self._go_on(command)
             if self.failing_since is not None:
                 self.ports.clock.sleep(BEAT)
                 self._revive()
@@ -138,11 +150,14 @@ class Runner:
                 yield Promoted(self._now())
             case EndRollback():
                 yield from self._end_rollback()
+            case Leave():
+                self._end_suite()
+                yield from self._shift(0)
+                yield algebra.ending(self.release)
             case Finish():
                 self._end_suite()
                 self._empty_canary()
                 self.ports.router.reset()
-                self.ports.guardian.stop()
                 yield algebra.ending(self.release)
 
     # --- one command each -----------------------------------------------------------------------------------------
@@ -150,36 +165,47 @@ class Runner:
     def _prepare(self) -> Iterator[Event]:
         self.ports.router.reset()
         self.ports.router.set_weight(0)
-        watcher = self.ports.guardian.start()
         algebra.prove(self.ports.prober.probe(Arm.STABLE, PROOF), Arm.STABLE, self._routed(self.release.old))
         yield Prepared({i.service: i.identity for i in self._inspect() if i.arm is Arm.STABLE})
-        yield Noted(watcher)
         for name in algebra.unproven(self.release):
             yield Noted(f"{name}: revision not proven: only the router names it (give the service an `identity`)")
 
     def _start_canary(self, which: Arm) -> Iterator[Event]:
-        """Also the way back after the point of no return: then the old revision takes the canary track."""
+        """Also the way back after the point of no return: then the old revision takes the canary track.
+
+        Users are on the safe side meanwhile, and this release's pins are in force.
+        """
+        self.ports.router.set_weight(self.release.safe_weight)
         started: list[Instance] = []
         for service in self.release.plan.routed:
-            self.ports.lease.renew(timedelta(minutes=2))
             started += self.ports.workloads[service.name].start_canary(self._revision(service.name, which))
         names = self._routed(self.release.new if which is Arm.CANARY else self.release.old)
         self.ports.router.point(Arm.CANARY, algebra.endpoints(started, names))
         algebra.prove(self.ports.prober.probe(Arm.CANARY, PROOF), Arm.CANARY, names)
+        self.ports.router.brace()
+        if watcher := self.ports.guardian.start():
+            yield Noted(watcher)
         yield CanaryStarted(tuple(started))
 
     def _run_smoke(self, arm: Arm) -> Iterator[Event]:
-        run = self._start_suite("smoke", arm)
+        run, before = self._start_suite("smoke", arm), self.release.phase
         while (result := run.poll()) is None:
             self.ports.clock.sleep(0.05)
+            self._go_on(Observe())
+            if self._asked() and self.release.phase is not before:
+                self._end_suite()
+                return
         self.suite = None
         yield SuiteRan(result)
         yield from algebra.after_suite(self.release, result)
 
     def _shift(self, weight: int) -> Iterator[Event]:
         begun = self.ports.clock.monotonic()
-        self.ports.router.revive()
-        self.ports.router.set_weight(weight)
+        try:
+            self.ports.router.set_weight(weight)
+        except Unavailable:
+            self.ports.router.revive()
+            self.ports.router.set_weight(weight)
         self.suite_due = self.ports.clock.monotonic()
         yield Shifted(weight, self._now(), round((self.suite_due - begun) * 1000, 1))
 
@@ -231,13 +257,19 @@ class Runner:
         goal = max(now, self.release.last_tick) + 1
         while (left := self.zero + goal * self.tick - self.ports.clock.monotonic()) > 0:
             self.ports.clock.sleep(min(left, BEAT))
-            self.ports.lease.renew(self._within(Observe()))
+            self._go_on(Observe())
             for done in self._revive():
                 self.record(Noted(f"{done} had died and was started again"))
-            if asked := self.ports.operator.pending():
-                self.record(*algebra.after_request(self.release, asked))
+            if self._asked():
                 return None
         return goal
+
+    def _asked(self) -> bool:
+        """Hear what a person asks for."""
+        asked = self.ports.operator.pending()
+        if asked:
+            self.record(*algebra.after_request(self.release, asked))
+        return asked is not None
 
     def _see(self) -> algebra.Observation:
         watching = self.release.phase is Phase.WATCHING
@@ -279,13 +311,47 @@ class Runner:
         now = self.ports.clock.monotonic()
         self.failing_since = now if self.failing_since is None else self.failing_since
         if now - self.failing_since >= PATIENCE_IN_ROLLBACK:
-            self.record(Unconfirmed(what, self._now(), algebra.BREAK_GLASS), algebra.ending(self.release))
+            self.record(Unconfirmed(what, self._now(), self.by_hand()), algebra.ending(self.release))
 
-    def _within(self, command: Command) -> timedelta:
-        """How long a command may take before this controller must be taken for hung."""
-        if isinstance(command, RunSmoke):
-            return self.release.plan.smoke.deadline + timedelta(seconds=30)
-        return timedelta(minutes=2)
+    def _take_over(self, events: Iterable[Event]) -> None:
+        """Users first: the safe weight is written even where no router runs, then what must run is started."""
+        self.ports.lease.renew(MAIN_LOOP, self.release.safe_weight)
+        with contextlib.suppress(TargetError):
+            self.ports.router.set_weight(self.release.safe_weight)
+        revived = [done for workload in self.ports.workloads.values() for done in workload.revive()]
+        end = self.ports.clock.monotonic() + STABLE_WITHIN
+        self._go_on(StartCanary(Arm.STABLE))
+        with contextlib.suppress(TargetError):
+            revived += self.ports.router.revive()
+        while revived and self.ports.clock.monotonic() < end and not self._stable_answers():
+            self.ports.clock.sleep(BEAT)
+        self.record(*events, *(Noted(f"{done} was dead and was started again") for done in revived))
+
+    def _stable_answers(self) -> bool:
+        return all(probe.status == 200 for probe in self.ports.prober.probe(Arm.STABLE, 1))
+
+    def _unrecorded(self, error: JournalError) -> None:
+        """What cannot be recorded is not gone on with: users go to the safe side, which needs no disk space."""
+        told = f"{error}; users are not proven on stable"
+        try:
+            self.ports.router.set_weight(self.release.safe_weight)
+        except TargetError as failed:
+            raise NotConfirmed(told, remedy=self.by_hand()) from failed
+        if self.release.safe_weight:
+            raise NotConfirmed(told, remedy=self.by_hand()) from error
+
+    def by_hand(self) -> str:
+        """How a person takes users to the safe side without the tool."""
+        return self.ports.router.by_hand(self.release.safe_weight)
+
+    def _go_on(self, command: Command) -> None:
+        """A sign of life, and how long the next one may take before this controller must be taken for hung."""
+        within = MAIN_LOOP
+        if not isinstance(command, Observe | RunSmoke | Shift):
+            for service in self.release.plan.services:
+                within += service.process.drain if service.process else timedelta(0)
+                within += service.health.within if service.health else MAIN_LOOP
+        self.ports.lease.renew(within, self.release.safe_weight)
 
     def _start_suite(self, name: str, arm: Arm) -> SuiteRun:
         suite = self.release.plan.smoke if name == "smoke" else self.release.plan.canary

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from onlyvips_release.errors import NotReady, Unavailable
+from onlyvips_release.errors import LeaseHeld, LeaseLost, NotReady, Unavailable
 from onlyvips_release.events import Event
 from onlyvips_release.judge.buckets import bucket
 from onlyvips_release.model import (
@@ -27,7 +27,7 @@ from onlyvips_release.model import (
     Verdict,
 )
 from onlyvips_release.plan import ReleasePlan, Revision
-from onlyvips_release.ports import Ports, SuiteRequest
+from onlyvips_release.ports import Claim, Ports, SuiteRequest
 
 ErrorRate = Callable[[str, str, float], float]
 """(service, revision, seconds since the start) -> probability that a user's request fails."""
@@ -57,6 +57,13 @@ class World:
     never_ready: set[str] = field(default_factory=set)
     dies_at_start: set[tuple[str, str]] = field(default_factory=set)
     born: int = 0
+    fence: int = 0
+    safe_weight: int = 0
+    released: bool = True
+    holder_alive: bool = False
+    what: str = ""
+    deadline: float = 0.0
+    guarded: int = 0
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -106,16 +113,22 @@ class World:
         self.router_up = True
 
     def ports(self) -> Ports:
-        """All ports over this world."""
+        """All ports over this world, with the lease taken."""
+        lease = SimLease(self)
+        lease.acquire("run")
+        return self.ports_of(lease)
+
+    def ports_of(self, lease: SimLease) -> Ports:
+        """All ports of who has this lease, or may take it."""
         return Ports(
-            router=SimRouter(self),
+            router=SimRouter(self, lease),
             workloads={service.name: SimWorkload(self, service.name) for service in self.plan.services},
             source=SimSource(self),
             prober=SimProber(self),
             checks=SimChecks(self),
             journal=SimJournal(self),
-            lease=SimLease(self),
-            guardian=SimGuardian(),
+            lease=lease,
+            guardian=SimGuardian(self),
             notifier=SimNotifier(),
             operator=SimOperator(self),
             clock=SimClock(self),
@@ -144,21 +157,34 @@ class SimClock:
 
 @dataclass
 class SimRouter:
-    """Weights and endpoints in memory."""
+    """Weights and endpoints in memory. `lease`: whose claim every write needs, None = nobody's."""
 
     world: World
+    lease: SimLease | None = None
 
     def point(self, arm: Arm, endpoints: Mapping[str, Sequence[Endpoint]]) -> None:
         """At once."""
         self.world.call("router.point")
+        self._mine()
         self._up()
         self.world.arms[arm].update({name: list(where) for name, where in endpoints.items()})
 
     def set_weight(self, percent: int) -> None:
         """At once."""
         self.world.call("router.set_weight")
-        self._up()
+        self._mine()
+        if percent > self.world.weight:
+            self._up()
         self.world.weight = percent
+        self._up()
+
+    def brace(self) -> None:
+        """Nothing is needed, no claim either: a guardian that stands by has none yet."""
+        self.world.call("router.brace")
+
+    def by_hand(self, percent: int) -> str:
+        """In words."""
+        return f"put {percent} % in force by hand"
 
     def read_weight(self) -> int:
         """As it is."""
@@ -169,15 +195,21 @@ class SimRouter:
     def reset(self) -> None:
         """Weight 0."""
         self.world.call("router.reset")
+        self._mine()
         self._up()
         self.world.weight = 0
 
     def revive(self) -> tuple[str, ...]:
         """Back at once, with counters at zero."""
+        self.world.call("router.revive")
         if self.world.router_up:
             return ()
         self.world.restart_router()
         return ("router",)
+
+    def _mine(self) -> None:
+        if self.lease:
+            self.lease.check()
 
     def _up(self) -> None:
         if not self.world.router_up:
@@ -230,6 +262,7 @@ class SimWorkload:
 
     def revive(self) -> tuple[str, ...]:
         """A dead stable instance is replaced by a new one at the same place."""
+        self.world.call(f"workload.revive {self.service}")
         mine, revived = self.world.instances[self.service], []
         for instance in [i for i in mine if i.arm is Arm.STABLE and not i.alive]:
             new = self.world.spawn(self.service, Arm.STABLE, instance.revision)
@@ -321,31 +354,79 @@ class SimJournal:
 
 @dataclass
 class SimLease:
-    """Always ours."""
+    """The claim of one holder on the world; its heartbeat is as good as its deadline."""
 
     world: World
+    fence: int = 0
+    first: tuple[int, int] | None = None
+
+    SECONDS = 15.0
 
     def acquire(self, what: str) -> int:
-        """The first."""
-        return 1
+        """Waits a silent claim out; time passes meanwhile."""
+        self.world.call("lease.acquire")
+        self.first = None
+        while (found := self.look()) and not (found.released or found.expired):
+            if found.renewed:
+                raise LeaseHeld(f"held by {found.who}")
+            self.world.pass_time(1.0)
+        world = self.world
+        world.fence += 1
+        self.fence, world.what, world.released, world.holder_alive = world.fence, what, False, True
+        world.deadline = world.time + 60
+        return self.fence
 
-    def renew(self, within: timedelta) -> None:
-        """Ours."""
+    def renew(self, within: timedelta, safe_weight: int) -> None:
+        """Noted."""
         self.world.call("lease.renew")
+        self.check()
+        self.world.deadline = self.world.time + within.total_seconds()
+        self.world.safe_weight = safe_weight
+
+    def look(self) -> Claim | None:
+        """Silent since the deadline, or dead."""
+        world = self.world
+        if not world.fence:
+            return None
+        silent = world.time - world.deadline
+        mark = (world.fence, 0 if silent > 0 else int(world.time))
+        self.first = self.first or mark
+        expired = not world.holder_alive or silent >= self.SECONDS
+        return Claim(
+            world.fence, world.what, world.what, world.safe_weight, world.released, expired, mark != self.first
+        )
+
+    def stand_by(self, fence: int, what: str) -> None:
+        """Nothing is needed."""
+        self.world.call("lease.stand_by")
 
     def release(self) -> None:
         """Given back."""
+        self.world.call("lease.release")
+        if self.fence and self.fence == self.world.fence:
+            self.world.released, self.fence = True, 0
+
+    def check(self) -> None:
+        """Raises LeaseLost when somebody else took over."""
+        if self.fence != self.world.fence:
+            raise LeaseLost("the claim was taken over")
 
 
+@dataclass
 class SimGuardian:
-    """Nothing dies here."""
+    """Notes that it was started: a test runs `guardian.guard` over this world when the controller is dead."""
+
+    world: World
 
     def start(self) -> str:
-        """In words."""
-        return "simulated: no guardian is needed"
+        """Watches the fence of now."""
+        self.world.call("guardian.start")
+        told = "" if self.world.guarded == self.world.fence else "a guardian watches"
+        self.world.guarded = self.world.fence
+        return told
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """It ended."""
 
 
 class SimNotifier:

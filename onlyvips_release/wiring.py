@@ -6,27 +6,27 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from onlyvips_release import events, install, outlook
-from onlyvips_release.algebra import described
+from onlyvips_release.algebra import after_takeover, described
 from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
-from onlyvips_release.guardian import NoGuardian
+from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.history import HistoryFolder, lessons
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lease import REPAIR, FileLease, held, holder
+from onlyvips_release.journal import FileJournal, journals, unfinished
+from onlyvips_release.lease import REPAIR, FileLease, held, holder, me
 from onlyvips_release.lifecycle import FINAL, Release, replay
-from onlyvips_release.model import Arm, SuiteResult
+from onlyvips_release.model import Arm, Request, SuiteResult
 from onlyvips_release.operator import RequestFile
-from onlyvips_release.place import Place, find_place
-from onlyvips_release.plan import ReleasePlan, Service, Suite
-from onlyvips_release.ports import Ports, SuiteRequest, SuiteRun
+from onlyvips_release.place import Place, find_place, frozen
+from onlyvips_release.plan import ReleasePlan, Revision, Service, Suite
+from onlyvips_release.ports import Guardian, Ports, SuiteRequest, SuiteRun
 from onlyvips_release.publish import publish
 from onlyvips_release.runner import Runner
 from onlyvips_release.telemetry.envoy import EnvoySource
@@ -68,7 +68,8 @@ class Platform:
         self.place = place or find_place()
         self.state = self.place.state / plan.platform
         self.clock = clock or SystemClock()
-        self.lease = FileLease(self.state / "live", self.clock)
+        self.lease = FileLease(self.state / "live", self.clock, plan.lease)
+        self.guardian: Guardian = NoGuardian()
         self.history = HistoryFolder(self.state / "history")
         self.workloads: dict[str, install.KeptWorkload] = {s.name: self._workload(s) for s in plan.services}
 
@@ -80,6 +81,16 @@ class Platform:
         path = Path(path)
         plan, source = load(path)
         return cls(plan, folder=path.absolute().parent, sha256=source.text_sha256, place=place, clock=clock)
+
+    @classmethod
+    def opened(cls, state: Path, place: Place | None = None, clock: SystemClock | None = None) -> Platform | None:
+        """From the newest journal of a platform's state folder alone; None = there is none."""
+        for journal in reversed(journals(state)):
+            if plan := replay(FileJournal(journal).read(samples=False)).plan:
+                first = next(FileJournal(journal).read())
+                folder = first.holder.get("folder") if isinstance(first, events.Started) else None
+                return cls(plan, folder=Path(folder or "/"), place=place, clock=clock)
+        return None
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -94,7 +105,7 @@ class Platform:
                     self.plan, router, self.workloads, self.prober(token), lambda: self._smoke("up", token), self.clock
                 ):
                     tell(said)
-                    self.lease.renew(timedelta(minutes=10))
+                    self.lease.renew(timedelta(minutes=10), 0)
             except ReleaseError as error:
                 if first and not isinstance(error, Refused | LeaseLost):
                     for said in install.take_down(router, self.workloads):
@@ -119,34 +130,69 @@ class Platform:
             for said in install.take_down(self.router(), self.workloads):
                 tell(said)
 
-    def run(self, on_event: OnEvent = lambda event, release: None) -> Release:
-        """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder."""
+    def run(
+        self, on_event: OnEvent = lambda event, release: None, *, until_paused: bool = False, guardian: bool = True
+    ) -> Release:
+        """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder.
+
+        `until_paused`: end with exit 5 at the first pause, weight 0, the canary kept warm.
+        """
         with self._held("run"):
             plan = self.preflight()
             RequestFile(self.state / "live").pending()  # a wish that came too late for the release before
-            name = f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
-            release, ports = Release(), self.ports(name, plan)
-            started = self._started(name, plan)
-            release.apply(started)
-            ports.journal.append(started)
-            on_event(started, release)
-            return self._carry_out(release, ports, on_event)
+            name = self._next_release()
+            release = Release(until_paused=until_paused)
+            return self._carry_out(release, name, plan, on_event, guardian, begun=[self._started(name, plan)])
+
+    def take_over(
+        self,
+        asked: Request,
+        on_event: OnEvent = lambda event, release: None,
+        *,
+        until_paused: bool = False,
+        guardian: bool = True,
+    ) -> Release | None:
+        """Go on with an unfinished release that nobody holds, as `asked.what` says; None = nothing was unfinished.
+
+        `recover` leaves a release alone that was paused with exit 5.
+        """
+        with self._held(asked.what):
+            (self.state / "live" / "request.json").unlink(missing_ok=True)
+            name = self.open_release()
+            if name is None:
+                if self.router().running():
+                    self.router().reset()
+                return None
+            release = replay(FileJournal(self.journal(name)).read())
+            release.until_paused = until_paused
+            if asked.what == "recover" and release.phase is events.Phase.PAUSED and release.finished:
+                self.router(name, self._token(name)).set_weight(0)
+                return release
+            taken_over = after_takeover(release, asked)
+            return self._carry_out(release, name, release.plan, on_event, guardian, taken_over=taken_over)
 
     def recover(self, on_event: OnEvent = lambda event, release: None) -> Release | None:
         """End an unfinished release that nobody holds: users on stable, then clean-up. None = nothing was open."""
-        with self._held("recover"):
-            name = self.open_release()
-            if name is None:
+        return self.take_over(Request("recover", me()), on_event)
+
+    def rollback(
+        self,
+        to: str | None = None,
+        reason: str = "",
+        on_event: OnEvent = lambda event, release: None,
+        *,
+        guardian: bool = True,
+    ) -> Release | None:
+        """Bring back what served before the newest promotion, or what `to` promoted; None = it serves already."""
+        with self._held("rollback"):
+            self._refuse_open()
+            plan = self._way_back(to)
+            if plan is None:
                 return None
-            release = replay(FileJournal(self.journal(name)).read())
-            ports = self.ports(name, release.plan)
-            runner = Runner(release, ports, lambda event: on_event(event, release))
-            ports.router.revive()
-            if release.phase is events.Phase.ROLLING_BACK:
-                runner.record(events.Resumed("recover"))
-            elif release.phase not in FINAL:
-                runner.record(events.RollbackStarted("the controller died; `recover` takes users back"))
-            return self._carry_out(release, ports, on_event)
+            name = self._next_release()
+            by = f"{me()} ({reason})" if reason else me()
+            first, then = self._started(name, plan, restore=True), events.RollbackStarted(f"rollback asked for by {by}")
+            return self._carry_out(Release(), name, plan, on_event, guardian, begun=(first, then))
 
     def check(self, name: str, arm: Arm) -> SuiteResult:
         """One suite once against an arm that runs; no traffic is moved."""
@@ -167,21 +213,38 @@ class Platform:
         known, notes = self.history.read(plan, self.clock.now())
         return [*outlook.describe(plan, known), *(f"  {note}" for note in notes)]
 
-    def ask(self, what: str) -> None:
-        """Leave a wish for the running release; Refused when none runs."""
+    def ask(self, asked: Request) -> bool:
+        """Leave a wish for the running release and wait until it is heard; False = nobody holds the release."""
+        wish = RequestFile(self.state / "live")
         if not held(self.state / "live"):
-            raise Refused("no release is running", remedy="see `onlyvips-release status`, or `recover`")
-        RequestFile(self.state / "live").ask(what, f"{holder()['user']}@{holder()['host']}")
+            return False
+        wish.ask(asked)
+        while wish.path.exists():
+            claim = self.lease.look()
+            if claim is None or claim.released or claim.expired:
+                wish.path.unlink(missing_ok=True)
+                return False
+            self.clock.sleep(0.1)
+        return True
+
+    def wait(self) -> Release | None:
+        """Until the release that runs has ended or is nobody's; what its journal says then."""
+        while held(self.state / "live"):
+            self.clock.sleep(0.2)
+        names = self.releases()
+        return replay(FileJournal(self.journal(names[-1])).read(samples=False)) if names else None
 
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:
         """The plan with every stable filled in. Raises Refused: nothing was started, nothing was touched."""
-        if (name := self.open_release()) is not None:
-            raise Refused(f"release {name} is not finished", remedy="end it first: onlyvips-release recover PLAN")
+        if told := frozen(self.state):
+            raise Refused(f"releases are frozen: {told}", remedy="onlyvips-release unfreeze PLAN")
+        self._refuse_open()
         if not self.router().running():
             raise Refused("the router does not run", remedy="install first: onlyvips-release up PLAN")
-        self.router().read_weight()
+        if (weight := self.router().read_weight()) != 0:
+            raise Refused(f"{weight} % of users are on a canary without a release", remedy="onlyvips-release recover")
         for workload in self.workloads.values():
             workload.revive()
             workload.wait_ready()
@@ -211,16 +274,45 @@ class Platform:
     def open_release(self) -> str | None:
         """The id of a release that has no end, None = nothing is open."""
         names = self.releases()
-        if not names:
+        return names[-1] if names and unfinished(self.journal(names[-1])) else None
+
+    def _refuse_open(self) -> None:
+        if (name := self.open_release()) is not None:
+            raise Refused(
+                f"release {name} is not finished",
+                remedy="go on with it: onlyvips-release resume PLAN; or end it: onlyvips-release recover PLAN",
+            )
+
+    def _next_release(self) -> str:
+        return f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
+
+    def _way_back(self, to: str | None) -> ReleasePlan | None:
+        """The plan of a restore: stable = what is wanted, canary = what serves now. None = it serves already."""
+        promoted = {
+            name: found
+            for name in self.releases()
+            if (found := replay(FileJournal(self.journal(name)).read(samples=False))).phase is events.Phase.PROMOTED
+        }
+        if not promoted or (to and to not in promoted):
+            known = ", ".join(promoted) or "none"
+            raise Refused(f"{to or 'any release'} was never promoted here", remedy=f"promoted releases: {known}")
+        newest = promoted[to] if to else promoted[max(promoted, key=lambda name: int(name[1:]))]
+        pairs: list[tuple[Service, Revision | None, Revision | None]] = [
+            (s, s.canary if to else s.stable, self.workloads[s.name].stable()) for s in newest.plan.services
+        ]
+        if all(wanted == serves for _, wanted, serves in pairs):
             return None
-        last = replay(FileJournal(self.journal(names[-1])).read(samples=False))
-        return None if last.finished and last.phase in FINAL else names[-1]
+        services = []
+        for service, wanted, serves in pairs:
+            if wanted is None or serves is None or wanted.name == serves.name:
+                told = f"{service.name} serves {serves.name if serves else 'nothing'} already, others do not"
+                raise Refused(told, remedy="release what you want with a plan of its own")
+            services.append(replace(service, stable=wanted, canary=serves))
+        return replace(newest.plan, services=tuple(services))
 
     def releases(self) -> list[str]:
         """Ids, oldest first."""
-        return sorted(
-            (path.parent.name for path in self.state.glob("releases/r*/journal.jsonl")), key=lambda name: int(name[1:])
-        )
+        return [path.parent.name for path in journals(self.state)]
 
     # --- making ports -----------------------------------------------------------------------------------------------
 
@@ -237,7 +329,7 @@ class Platform:
             checks=self.checks(release, token),
             journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
             lease=self.lease,
-            guardian=NoGuardian(),
+            guardian=self.guardian,
             notifier=Nobody(),
             operator=RequestFile(self.state / "live"),
             clock=self.clock,
@@ -280,9 +372,26 @@ class Platform:
 
     # --- small things -----------------------------------------------------------------------------------------------
 
-    def _carry_out(self, release: Release, ports: Ports, on_event: OnEvent) -> Release:
+    def _carry_out(
+        self,
+        release: Release,
+        name: str,
+        plan: ReleasePlan,
+        on_event: OnEvent,
+        guardian: bool,
+        *,
+        begun: Sequence[events.Event] = (),
+        taken_over: Sequence[events.Event] = (),
+    ) -> Release:
+        if guardian:
+            words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.state), name]
+            words += [f"--envoy={self.place.envoy}"] if self.place.envoy else []
+            self.guardian = ProcessGuardian(words, lambda: self.lease.fence, self.state / "log" / "guardian.log")
+        ports = self.ports(name, plan)
+        runner = Runner(release, ports, lambda event: on_event(event, release))
         try:
-            Runner(release, ports, lambda event: on_event(event, release)).run()
+            runner.record(*begun)
+            runner.run(*taken_over)
         except LeaseLost:
             self._after_loss(release, ports)
             return release
@@ -317,16 +426,19 @@ class Platform:
     def _held(self, what: str) -> Iterator[None]:
         self.lease.acquire(what)
         try:
+            slowest = max(self.plan.smoke.deadline, self.plan.canary.deadline)
+            self.lease.renew(slowest + timedelta(minutes=5), self.lease.safe_weight)
             yield
         finally:
             self.lease.release()
+            self.guardian.stop()
 
     def _broken(self, router: EnvoyRouter) -> bool:
         dead = [i for w in self.workloads.values() for i in w.inspect() if i.arm is Arm.STABLE and not i.alive]
         mine = [i for i in dead if i.pid is not None]
         return bool(mine) or not router.running()
 
-    def _started(self, name: str, plan: ReleasePlan) -> events.Started:
+    def _started(self, name: str, plan: ReleasePlan, *, restore: bool = False) -> events.Started:
         revisions = {
             s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
         }
@@ -336,9 +448,9 @@ class Platform:
             or "/".join(env.get(k, "") for k in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")).strip("/"),
             "commit": env.get("GITHUB_SHA") or env.get("CI_COMMIT_SHA") or "",
         }
-        who = {key: str(value) for key, value in {**holder(), **ci}.items()}
+        who = {key: str(value) for key, value in {**holder(), **ci, "folder": self.folder}.items()}
         known, notes = self.history.read(plan, self.clock.now())
-        return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes)
+        return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes, restore)
 
     def _smoke(self, release: str, token: str) -> SuiteRun:
         return self._suite("smoke", Arm.STABLE, release, token)
@@ -365,3 +477,19 @@ class Platform:
     def journal(self, release: str) -> Path:
         """Where the record of a release is kept."""
         return self.state / "releases" / release / "journal.jsonl"
+
+
+def watch(state: Path, release: str, fence: int, envoy: Path | None) -> None:
+    """The guardian's process, from its start to its end: watches the claim number `fence` of a release's controller."""
+    stand_alone()
+    clock, journal = SystemClock(), state / "releases" / release / "journal.jsonl"
+    plan = replay(FileJournal(journal).read(samples=False)).plan
+    lease = FileLease(state / "live", clock, plan.lease)
+    token = (journal.parent / "token").read_text()
+    router = EnvoyRouter(state, plan, lease, clock, envoy, release, token)
+    try:
+        stand_by(fence, lease, router)
+        say_ready()
+        guard(fence, lease, router, lambda mine: FileJournal(journal, clock, mine), clock)
+    finally:
+        lease.release()

@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from onlyvips_release.clients.processes import birth
 from onlyvips_release.pytest_plugin import Target
 
 HEALTHY = {"healthy", "ok", "alive", "ready"}
@@ -43,7 +44,7 @@ def test_process_lives(service: Target) -> None:
     assert all(instance["alive"] for instance in mine), f"expected living instances, got {mine}"
     for instance in mine:
         process = psutil.Process(instance["pid"])
-        assert f"{process.create_time():.2f}" in instance["identity"], "another process has taken over this pid"
+        assert f"started {birth(process.pid):.2f} " in instance["identity"], "another process has taken over this pid"
         if instance["port"]:
             family = [process, *process.children(recursive=True)]
             ports = {c.laddr.port for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}

@@ -62,6 +62,18 @@ def test_status_without_anything_says_what_to_do(tmp_path: Path) -> None:
     assert json.loads(call("status", "--json", state=tmp_path).stdout) == []
 
 
+def test_status_of_a_platform_with_a_foreign_journal_says_so_and_goes_on(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "live").mkdir(parents=True)
+    journal = tmp_path / "one" / "releases" / "r0001" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("not ours\n")
+    done = call("status", state=tmp_path)
+    assert done.returncode == 0
+    assert "journal.jsonl:1: is no record of a release" in done.stdout
+    assert "platform two" in done.stdout
+
+
 def test_plan_shows_what_a_release_would_do_and_touches_nothing(tmp_path: Path) -> None:
     done = call("plan", str(plan_file(tmp_path)), state=tmp_path / "state")
     assert done.returncode == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from onlyvips_release import events
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import JournalError
-from onlyvips_release.journal import FileJournal
+from onlyvips_release.journal import FileJournal, unfinished
 from onlyvips_release.lifecycle import replay
 from onlyvips_release.model import Arm, Series
 from onlyvips_release.simulation import World
@@ -75,3 +78,95 @@ def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     FileJournal(path, SystemClock(), 1).append(sampled)
     assert list(FileJournal(path).read()) == [sampled]
+
+
+SAMPLE = Path(__file__).parent / "samples" / "journal-0.1.0.jsonl"
+
+
+def test_journal_of_the_first_version_is_still_read() -> None:
+    """Committed as 0.1.0 wrote it: fields that came later take their defaults, and its end is the same."""
+    release = replay(FileJournal(SAMPLE).read())
+    assert release.finished is not None
+    assert (release.phase, release.finished.exit, release.over) == (events.Phase.PROMOTED, 0, True)
+    assert release.serving == dict.fromkeys(release.new, "v2")
+    assert any(isinstance(e, events.Paused) and not e.approval for e in FileJournal(SAMPLE).read())
+
+
+@pytest.mark.slow
+def test_power_cut_at_any_byte_leaves_a_journal_that_can_be_gone_on_with(tmp_path: Path) -> None:
+    """Written but not fsynced: any part of the end may be missing. What is left is whole events, oldest first."""
+    data, path = SAMPLE.read_bytes(), tmp_path / "journal.jsonl"
+    whole = list(FileJournal(SAMPLE).read())
+    for size in range(0, len(data), 389):
+        path.write_bytes(data[:size])
+        found = list(FileJournal(path).read())
+        assert found == whole[: len(found)]
+        assert len(found) == data[:size].count(b"\n")
+        assert unfinished(path) == (0 < len(found) < len(whole))
+        FileJournal(path, SystemClock(), 9).append(events.Noted("went on"))
+        assert list(FileJournal(path).read()) == [*found, events.Noted("went on")]
+
+
+def test_disk_that_fills_up_in_the_middle_of_a_line_leaves_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, honest = tmp_path / "journal.jsonl", os.write
+    journal = FileJournal(path, SystemClock(), 1)
+    journal.append(events.Noted("one"))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: honest(descriptor, data[: len(data) // 2]))
+    with pytest.raises(JournalError, match="No space left"):
+        journal.append(events.Noted("two"))
+    monkeypatch.undo()
+    journal.append(events.Noted("three"))
+    assert list(FileJournal(path).read()) == [events.Noted("one"), events.Noted("three")]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO, errno.EDQUOT], ids=os.strerror)
+def test_journal_that_cannot_be_written_is_an_error_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    journal = FileJournal(tmp_path / "journal.jsonl", SystemClock(), 1)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(JournalError, match=os.strerror(number)):
+        journal.append(events.Noted("x"))
+
+
+def test_journal_deleted_while_it_is_written_is_not_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = FileJournal(path, SystemClock(), 1)
+    journal.append(events.Noted("one"))
+    path.unlink()
+    with pytest.raises(JournalError, match="cannot write"):
+        journal.append(events.Noted("two"))
+    assert not path.exists()
+
+
+def test_two_writers_at_once_leave_whole_lines_of_the_higher_fence(tmp_path: Path) -> None:
+    """The guardian took over while a stopped controller wakes: lines are whole, the old holder's count no more."""
+    path = tmp_path / "journal.jsonl"
+    old, new = FileJournal(path, SystemClock(), 1), FileJournal(path, SystemClock(), 2)
+    old.append(events.Noted("before"))
+
+    def write(journal: FileJournal, name: str) -> None:
+        for number in range(50):
+            journal.append(events.Noted(f"{name} {number}"))
+
+    new.append(events.GuardianActed(0, "2026-01-01T00:00:00Z", True))
+    threads = [threading.Thread(target=write, args=pair) for pair in ((old, "old"), (new, "new"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = [event.what for event in FileJournal(path).read() if isinstance(event, events.Noted)]
+    assert told == ["before", *(f"new {number}" for number in range(50))]
+
+
+def test_guardian_that_acts_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    """The controller was killed between its last record and giving the claim back."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(SAMPLE.read_bytes())
+    FileJournal(path, SystemClock(), 9).append(events.GuardianActed(0, "2026-01-01T00:00:00Z", True))
+    assert not unfinished(path)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from onlyvips_release import events
+from onlyvips_release.algebra import after_takeover
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
 from onlyvips_release.events import Phase
 from onlyvips_release.lifecycle import Release, next_command, replay
@@ -65,6 +66,19 @@ def test_good_release_is_promoted_and_its_journal_tells_the_same() -> None:
     again = replay(world.journal)
     assert (again.phase, again.serving, again.finished) == (release.phase, release.serving, release.finished)
     assert kinds(world).index("Committed") < kinds(world).index("Promoted")
+
+
+def test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them() -> None:
+    """Everybody is on the canary while anything is replaced, and on the new stable before the canary track goes.
+
+    (weight, safe weight): behind the point of no return both are 100, and others know it before stable is touched.
+    """
+    world, seen = World(make_plan(), rps=100), dict[str, set[tuple[int, int]]]()
+    world.on_call = lambda name: seen.setdefault(name, set()).add((world.weight, world.safe_weight))
+    assert carry_out(world).phase is Phase.PROMOTED
+    assert seen["workload.promote flirt-bot"] == {(100, 0)}
+    assert seen["workload.promote miniapp"] == {(100, 100)}
+    assert seen["workload.remove_canary miniapp"] == {(0, 0)}
 
 
 def test_bad_canary_is_rolled_back_within_seconds_and_blamed_by_name() -> None:
@@ -300,9 +314,9 @@ def test_unconfirmed_rollback_can_be_taken_up_again_and_then_ends() -> None:
     carry_out(world)
     assert world.weight == 10
     world.on_call = lambda name: None
-    runner = Runner(replay(world.journal), world.ports())
-    runner.record(events.Resumed("recover"))
-    release = runner.run()
+    world.released = True
+    found = replay(world.journal)
+    release = Runner(found, world.ports()).run(*after_takeover(found, Request("recover", "ops")))
     assert release.finished is not None
     assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
     assert all_on(world, "v1")

@@ -28,8 +28,8 @@ def line(event: events.Event, release: Release) -> str:
             return f"{weight} % of users on the canary arm, confirmed in {took:.0f} ms"
         case events.Judged(verdict, _, sentence, final):
             return f"{verdict}{'' if final else ' (not final)'}: {sentence}"
-        case events.Requested(what, by):
-            return f"{what} asked for by {by}"
+        case events.Requested(what, by, _, reason):
+            return f"{what} asked for by {by}" + (f": {reason}" if reason else "")
         case events.Paused(why, weight):
             return f"paused at {weight} %: {why}"
         case events.Noted(what):

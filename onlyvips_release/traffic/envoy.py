@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -25,6 +26,7 @@ import psutil
 from onlyvips_release import logpump
 from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin, short
+from onlyvips_release.clients.processes import CHILDREN, birth, same
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
 from onlyvips_release.model import Arm, Endpoint
 from onlyvips_release.plan import ReleasePlan
@@ -37,7 +39,10 @@ CONFIRM_WITHIN = 2.0
 START_WITHIN = 10.0
 DRAIN = 10.0
 ROUTES = "http.ingress.rds.main"
-VERSION = re.compile(r'"(?P<release>[^"]*)\.(?P<stamp>\d+)\.w(?P<weight>\d+)"')
+VERSION = re.compile(r"(?P<release>[^\"]*)\.(?P<stamp>\d+)\.(?P<digest>[0-9a-f]+)\.w(?P<weight>\d+)")
+PINNED = re.compile(r'"exact": "(?:stable|canary)-(?P<token>[0-9a-f]+)"')
+SAFE = (0, 100)
+"""The only safe weights there are (contract.md section 5)."""
 
 
 class EnvoyRouter:
@@ -57,6 +62,7 @@ class EnvoyRouter:
         self.binary, self.release, self.token = binary, release, token
         self.folder = state / "live" / "router"
         self.admin = Admin(self.folder)
+        self.braced: dict[int, str] = {}
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
@@ -64,45 +70,51 @@ class EnvoyRouter:
         """Write each arm's file, wait until its clusters name it; an emptied arm is waited for until it is idle."""
         for service, where in endpoints.items():
             name = config.endpoints_file(service, arm)
-            version = self._version(0)
+            version = self._version()
             wanted = config.endpoints(service, arm, where, version)
             on_disk = self._read(name)
-            data: bytes | None = config.dumped(wanted)
+            prepared = name
             if on_disk.get("resources") == wanted["resources"]:
-                version, data = on_disk["version_info"], None
+                version, prepared = on_disk["version_info"], ""
+            else:
+                self.files.prepare(name, config.dumped(wanted))
             legs = [leg for leg, of in config.LEGS.items() if of is arm]
-            self._put(name, data, f"cluster.{service}__({'|'.join(legs)})", version, len(legs))
+            self._put(name, prepared, f"cluster.{service}__({'|'.join(legs)})", version, len(legs))
         emptied = [service for service, where in endpoints.items() if not where]
         self._drained(arm, emptied)
 
     def set_weight(self, percent: int) -> None:
         """New routes. When more weight is not confirmed the old routes are written again; less weight stays written."""
-        self._refuse_strangers()
-        before = self._routes_file()
-        version = self._version(percent)
-        wanted = config.routes(self.plan, percent, version, self.release, self.token)
-        try:
-            self._put("rds.json", config.dumped(wanted), ROUTES, version, 1)
-        except NotConfirmed as error:
-            if percent > weight_of(before):
-                self._write_back(before)
-            raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
+        self._weigh(percent, pins=True)
+
+    def brace(self) -> None:
+        """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
+        for percent in SAFE:
+            self.files.write(f"by-hand/weight-{percent}.json", self._routes(percent, pins=False)[1])
+            self.braced[percent], data = self._routes(percent, pins=True)
+            self.files.prepare(f"routes-{percent}.json", data)
+
+    def by_hand(self, percent: int) -> str:
+        """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
+        source = self.state / "live" / "by-hand" / f"weight-{percent}.json"
+        target = self.folder / "rds.json"
+        envoy = f"{self.binary or packaged() or 'envoy'} -c {self.folder}/envoy.json --disable-hot-restart"
+        return f"cp {source} {target}.tmp && mv {target}.tmp {target}\nnohup {envoy} &   # only when no Envoy runs"
 
     def read_weight(self) -> int:
-        """From the version that Envoy has in force; Interfered when it is none of ours."""
-        found = self.admin.stats(f"^{ROUTES}.version_text$").get(f"{ROUTES}.version_text", "")
+        """From the version in force; Interfered when it, or what is written under it, is none of ours."""
+        found = self.admin.stats(f"^{ROUTES}.version_text$").get(f"{ROUTES}.version_text", "").strip('"')
         match = VERSION.fullmatch(found)
         if match is None:
             raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
+        written = self._read("rds.json")
+        if written.get("version_info") != found or digest(written.get("resources")) != match["digest"]:
+            raise Interfered(f"{self.folder / 'rds.json'} is not what was written under {found}: somebody edited it")
         return int(match["weight"])
 
     def reset(self) -> None:
         """Weight 0 without pins."""
-        keep, self.token = self.token, ""
-        try:
-            self.set_weight(0)
-        finally:
-            self.token = keep
+        self._weigh(0, pins=False)
 
     def revive(self) -> tuple[str, ...]:
         """Start it again from its files when it died."""
@@ -137,10 +149,10 @@ class EnvoyRouter:
                 self._wait(lambda: self._active("http.ingress.downstream_rq_active") == 0, 5.0)
         pid, started = self._process()
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if same_process(pid, started):
+            if same(pid, started):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-                self._wait(lambda: not same_process(pid, started), 5.0)
+                self._wait(lambda: not same(pid, started), 5.0)
         for name in ("admin.sock", "../envoy.pid.json"):
             (self.folder / name).unlink(missing_ok=True)
         link = short(self.folder)
@@ -149,7 +161,7 @@ class EnvoyRouter:
 
     def running(self) -> bool:
         """Whether the Envoy that we started lives."""
-        return same_process(*self._process())
+        return same(*self._process())
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -177,10 +189,10 @@ class EnvoyRouter:
             for arm in Arm:
                 name = config.endpoints_file(service.name, arm)
                 if not (self.folder / name).exists():
-                    empty = config.endpoints(service.name, arm, [], self._version(0))
+                    empty = config.endpoints(service.name, arm, [], self._version())
                     self.files.write(f"router/{name}", config.dumped(empty))
         if not (self.folder / "rds.json").exists():
-            self.files.write("router/rds.json", config.dumped(config.routes(self.plan, 0, self._version(0))))
+            self.files.write("router/rds.json", self._routes(0, pins=False)[1])
 
     def _validate(self, binary: Path) -> None:
         command = [str(binary), "--mode", "validate", "-c", str(self.folder / "envoy.json"), "-l", "error"]
@@ -208,7 +220,7 @@ class EnvoyRouter:
         finally:
             os.close(writer)
         CHILDREN.extend((child, pump))
-        found = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+        found = {"pid": child.pid, "started": birth(child.pid)}
         self.files.write("envoy.pid.json", json.dumps(found).encode())
 
     def _wait_live(self) -> None:
@@ -218,7 +230,10 @@ class EnvoyRouter:
             if not self.running():
                 raise Unavailable(f"Envoy ended at its start: {self._last_words()}", remedy=self._log())
             try:
-                return self.admin.text("/ready").strip() == "LIVE" and self._in_force() == self._version_on_disk()
+                return (
+                    self.admin.text("/ready").strip() == "LIVE"
+                    and self._in_force() == self._read("rds.json")["version_info"]
+                )
             except Unavailable:
                 return False
 
@@ -229,15 +244,44 @@ class EnvoyRouter:
         name = f"{ROUTES}.version_text"
         return self.admin.stats(f"^{name}$").get(name, "").strip('"')
 
-    def _version_on_disk(self) -> str:
-        return str(json.loads(self._routes_file())["version_info"])
+    def _version(self) -> str:
+        """Never used before, also not by another process."""
+        return f"{self.release or '-'}.{time.time_ns()}"
 
-    def _routes_file(self) -> bytes:
-        return (self.folder / "rds.json").read_bytes()
+    def _weigh(self, percent: int, *, pins: bool) -> None:
+        """What is written already is only waited for; a braced file needs no disk space."""
+        on_disk, prepared = self._read("rds.json"), f"routes-{percent}.json"
+        before = int(weighed(on_disk).get("weight", 0))
+        if percent > before and not self.running():
+            raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
+        version, data = self._routes(percent, pins=pins)
+        if weighed(on_disk) and on_disk.get("resources") == json.loads(data)["resources"]:
+            version, prepared = on_disk["version_info"], ""
+        elif pins and percent in self.braced:
+            version = self.braced.pop(percent)
+        else:
+            self.files.prepare(prepared, data)
+        try:
+            self._put("rds.json", prepared, ROUTES, version, 1)
+        except NotConfirmed as error:
+            if percent > before:
+                with contextlib.suppress(NotConfirmed):
+                    self._weigh(before, pins=pins)
+            raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
 
-    def _version(self, weight: int) -> str:
-        """Never used before, also not by another process; carries the weight."""
-        return f"{self.release or '-'}.{time.time_ns()}.w{weight}"
+    def _routes(self, percent: int, *, pins: bool) -> tuple[str, bytes]:
+        """A version and its routes file; the version carries the digest of the content, and the weight.
+
+        A router that was not told of a release keeps the pins that are there.
+        """
+        release, token = self.release, self.token
+        if pins and not token:
+            there = self._read("rds.json")
+            found = PINNED.search(json.dumps(there))
+            token, release = found["token"] if found else "", release or weighed(there).get("release", "")
+        made = config.routes(self.plan, percent, "", release, token if pins else "")
+        version = f"{self._version()}.{digest(made['resources'])}.w{percent}"
+        return version, config.dumped({**made, "version_info": version})
 
     def _read(self, name: str) -> dict[str, Any]:
         """A file as it is, {} when it is not there."""
@@ -247,8 +291,8 @@ class EnvoyRouter:
             return {}
         return found
 
-    def _put(self, name: str, data: bytes | None, subject: str, version: str, subscribers: int) -> None:
-        """Write a file (None = it is there) and poll until every subscriber names its version.
+    def _put(self, name: str, prepared: str, subject: str, version: str, subscribers: int) -> None:
+        """Publish a prepared file ("" = it is there) and poll until every subscriber names its version.
 
         A rise of their failure counters ends the wait at once; the reason is in Envoy's log only. The file is written
         also when Envoy does not answer: it holds as soon as Envoy looks again.
@@ -256,8 +300,10 @@ class EnvoyRouter:
         asked = f"^{subject}.(version_text|update_(rejected|failure))$"
         end = self.clock.monotonic() + CONFIRM_WITHIN
         before = self._stats(asked)
-        if data is not None:
-            self.files.write(f"router/{name}", data)
+        if prepared:
+            self.files.publish(prepared, f"router/{name}")
+        if not self.running():
+            raise Unavailable(f"the router does not run; {name} is written for when it does", remedy=self._log())
         while self.clock.monotonic() < end:
             found = self._stats(asked)
             if list(found.values()).count(f'"{version}"') >= subscribers:
@@ -274,16 +320,6 @@ class EnvoyRouter:
             return self.admin.stats(asked)
         except Unavailable:
             return {}
-
-    def _write_back(self, before: bytes) -> None:
-        """The previous routes under a new version."""
-        old, version = json.loads(before), self._version(weight_of(before))
-        with contextlib.suppress(NotConfirmed):
-            self._put("rds.json", config.dumped({**old, "version_info": version}), ROUTES, version, 1)
-
-    def _refuse_strangers(self) -> None:
-        if not self.running():
-            raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
 
     def _refuse_other_bootstrap(self, wanted: dict[str, Any]) -> None:
         """Listener and services are fixed while Envoy runs."""
@@ -321,29 +357,15 @@ class EnvoyRouter:
         return "it wrote no log"
 
 
-CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Ours, so that a dead one is reaped and does not look alive."""
+def weighed(routes: Mapping[str, Any]) -> dict[str, str]:
+    """What the version of a routes file says; {} when it is not ours."""
+    match = VERSION.fullmatch(str(routes.get("version_info")))
+    return match.groupdict() if match else {}
 
 
-def weight_of(routes: bytes) -> int:
-    """The weight that a routes file asks for; 0 when it is not ours."""
-    match = VERSION.fullmatch(f'"{json.loads(routes)["version_info"]}"')
-    return int(match["weight"]) if match else 0
-
-
-def same_process(pid: int, started: float) -> bool:
-    """Whether this very process lives."""
-    for child in [child for child in CHILDREN if child.poll() is not None]:
-        CHILDREN.remove(child)
-    try:
-        process = psutil.Process(pid) if pid else None
-        return (
-            process is not None
-            and abs(process.create_time() - started) < 0.05
-            and process.status() != psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return False
+def digest(resources: Any) -> str:
+    """Of what a routes file holds besides its version."""
+    return hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_envoy(given: Path | None) -> Path:

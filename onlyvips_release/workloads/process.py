@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from onlyvips_release import logpump
+from onlyvips_release.clients.processes import CHILDREN, birth, same
 from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.model import Arm, Endpoint, Instance
 from onlyvips_release.plan import Process, Revision, Service
@@ -40,7 +41,7 @@ SPARE = "spare"
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What was started in one slot. `part`: stable, canary or spare; `started`: start time of the pid (epoch s)."""
+    """What was started in one slot. `part`: stable, canary or spare; `started`: see clients.processes."""
 
     name: str
     part: str
@@ -212,9 +213,13 @@ class ProcessWorkload:
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 
     def _stop(self, slot: Slot) -> None:
-        """SIGTERM to its session, SIGKILL when the drain time is over. Only ever what we started ourselves."""
+        """SIGTERM to its session, SIGKILL when the drain time is over. Only ever what we started ourselves.
+
+        The record is written first: who lost the claim ends there, before it stops what users may be on by now.
+        """
         if not running(slot):
             return
+        self._save(self.slots())
         signal_session(slot.pid, signal.SIGTERM)
         end = self.clock.monotonic() + self.process.drain.total_seconds()
         while running(slot) and self.clock.monotonic() < end:
@@ -268,24 +273,9 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
     return child
 
 
-CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Our own children, so that those that ended are reaped (a zombie would look alive)."""
-
-
-def birth(pid: int) -> float:
-    """Start time of a process (epoch seconds), 0 = it is gone. A zombie is gone."""
-    for child in [child for child in CHILDREN if child.poll() is not None]:
-        CHILDREN.remove(child)
-    try:
-        process = psutil.Process(pid)
-        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
 def running(slot: Slot) -> bool:
     """Whether that very process lives (a pid alone is used again by others)."""
-    return abs(birth(slot.pid) - slot.started) < 0.05
+    return same(slot.pid, slot.started)
 
 
 def listens(slot: Slot) -> bool:

@@ -15,7 +15,7 @@ from onlyvips_release.journal import FileJournal
 from onlyvips_release.lease import FileLease
 from onlyvips_release.model import Arm
 from onlyvips_release.plan import Health, Process, Revision, Service
-from onlyvips_release.ports import Journal, Lease, Workload
+from onlyvips_release.ports import Journal, Workload
 from onlyvips_release.simulation import SimWorkload, World
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
@@ -117,12 +117,3 @@ def test_journal_gives_back_what_was_appended_in_order(journal: Callable[[], Jou
     for event in told:
         journal().append(event)
     assert list(journal().read()) == told
-
-
-@pytest.mark.parametrize("kind", ["simulation", "file"])
-def test_lease_is_taken_renewed_and_given_back(kind: str, tmp_path: Path) -> None:
-    lease: Lease = World(make_plan()).ports().lease if kind == "simulation" else FileLease(tmp_path, SystemClock())
-    assert lease.acquire("run") >= 1
-    lease.renew(timedelta(seconds=5))
-    lease.release()
-    lease.release()

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import yaml
@@ -43,7 +43,7 @@ class Rig:
         self.loads: list[Load] = []
         self.journal: list[events.Event] = []
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,6 +93,7 @@ class Rig:
             "steps": [{"weight": 10, "bake": "6s"}, {"weight": 50, "bake": "20s"}],
             "patience": "20s",
             "watch": "4s",
+            "lease": "2s",
         }
         if self.suites == "quick":
             quick = {"path": str(ROOT / "tests" / "e2e" / "quick")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
+from onlyvips_release.lease import StagedFiles
 from onlyvips_release.model import Arm
 from onlyvips_release.plan import Identity
 from onlyvips_release.telemetry.probe import RouterProber, claim
@@ -320,3 +322,52 @@ def test_claim_of_the_app_is_read_where_the_plan_says(
     identity: Identity | None, headers: dict[str, str], body: bytes, told: str | None
 ) -> None:
     assert claim(identity, headers, body) == told
+
+
+def test_router_that_was_told_of_no_release_keeps_its_pins_until_reset(plain: Bench) -> None:
+    """Catches a helper (`status`, a supervisor) whose write would send test traffic to users' arms."""
+    plain.router.set_weight(0)
+    pinned = [{"x-onlyvips-pin": f"canary-{TOKEN}"}]
+    plain.another("", "").set_weight(10)
+    assert plain.ask(5, pinned) == ["canary"] * 5
+    plain.another("", "").set_weight(0)
+    assert plain.ask(5, pinned) == ["canary"] * 5
+    plain.another("", "").reset()
+    assert plain.ask(5, pinned) == ["stable"] * 5
+    plain.router.set_weight(0)
+
+
+def test_edit_under_our_own_version_is_interference(plain: Bench) -> None:
+    plain.router.set_weight(0)
+    path = plain.state / "live" / "router" / "rds.json"
+    before = path.read_bytes()
+    other = before.replace(b'"weight":10000', b'"weight":9000', 1)
+    assert other != before
+    for data in (other, before):
+        (path.parent / "x").write_bytes(data)
+        (path.parent / "x").rename(path)
+        time.sleep(0.2)
+        if data is other:
+            with pytest.raises(Interfered, match="edited"):
+                plain.router.read_weight()
+    assert plain.router.read_weight() == 0
+    path.write_bytes(other)
+    plain.router.set_weight(0)
+    assert plain.router.read_weight() == 0
+
+
+@pytest.mark.parametrize("safe", [0, 100])
+def test_safe_weights_need_no_disk_space_once_they_were_braced(
+    plain: Bench, monkeypatch: pytest.MonkeyPatch, safe: int
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    plain.router.set_weight(10)
+    plain.router.brace()
+    monkeypatch.setattr(StagedFiles, "prepare", full)
+    plain.router.set_weight(safe)
+    plain.router.set_weight(safe)
+    assert plain.router.read_weight() == safe
+    monkeypatch.undo()
+    plain.router.set_weight(0)
