@@ -126,7 +126,8 @@ class CrashRig(Rig):
         for process in psutil.process_iter(["cmdline", "environ"]):
             words = process.info["cmdline"] or []
             if any(str(self.folder) in word for word in words):
-                names.append("guardian" if "guardian" in words else Path(words[0]).name)
+                pump = any(word.endswith("logpump.py") for word in words)
+                names.append("guardian" if "guardian" in words else "pump" if pump else Path(words[0]).name)
             elif "onlyvips_release.sandbox" in words and any(str(p) in words for p in self.ports.values()):
                 names.append(f"{words[3]} {words[words.index('--build') + 1]}")
         return sorted(names)

@@ -126,6 +126,8 @@ def test_guardian_outlives_what_tears_down_the_controllers_tree(rig: CrashRig, u
 def test_full_disk_puts_users_on_stable_by_one_rename_and_recover_ends_it_when_there_is_space() -> None:
     """The state folder is a tmpfs without one free page while a release is at 10 %."""
     with CrashRig() as rig:
+        if os.geteuid() != 0:
+            pytest.skip("needs the right to mount a tmpfs: run as root")
         rig.state.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(rig.state)], check=True)
         try:
@@ -174,10 +176,8 @@ def test_signal_takes_users_back_however_the_command_was_started(rig: CrashRig, 
     line = f"{sys.executable} -m tests.crash.controller {path} '10/before clock.sleep' tell"
     shell = {"exec": f"exec {line}", "background job": f"{line} & echo $!; wait $!", "terminal": f"exec {line}"}[how]
     master, slave = pty.openpty()
-    options: dict[str, Any] = {"start_new_session": True}
-    if how == "terminal":
-        options |= {"stdin": slave, "preexec_fn": take_terminal}
-    with subprocess.Popen(["bash", "-c", shell], env=rig.env, stdout=subprocess.PIPE, text=True, **options) as child:
+    command = [*(["setsid", "--ctty"] if how == "terminal" else []), "bash", "-c", shell]
+    with subprocess.Popen(command, env=rig.env, stdin=slave, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         pid = int(child.stdout.readline()) if how == "background job" else child.pid
         assert child.stdout.readline() == "reached\n"
@@ -190,14 +190,6 @@ def test_signal_takes_users_back_however_the_command_was_started(rig: CrashRig, 
     os.close(slave)
     assert users.failed() == 0
     assert rig.settled() == {f"stable {rig.stable}": 200}
-
-
-def take_terminal() -> None:
-    """The pty becomes the controlling terminal of the session."""
-    import fcntl  # noqa: PLC0415
-    import termios  # noqa: PLC0415
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.mark.parametrize("how", ["with exec", "without exec"])
@@ -286,7 +278,7 @@ def test_rollback_brings_back_what_served_before_and_to_a_release_what_that_one_
         assert done.returncode == 0, done.stdout + done.stderr
         rig.stable = wanted
         assert rig.settled() == {f"stable {wanted}": 200}
-        assert rig.processes() == ["envoy", f"miniapp {wanted}", "python", "python"]
+        assert [name for name in rig.processes() if name != "pump"] == ["envoy", f"miniapp {wanted}"]
     assert rig.cli("rollback", path, "--to", "r9999").returncode == 6
     assert users.failed() == 0
 
