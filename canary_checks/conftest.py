@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from onlyvips_release.pytest_plugin import Target
+from onlyvips_release.targets import Target
 
 PATHS = {
     "backend-api": (

@@ -21,6 +21,7 @@ from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.journal import FileJournal
 from onlyvips_release.lease import REPAIR, FileLease, held, holder
 from onlyvips_release.lifecycle import FINAL, Release, replay
+from onlyvips_release.masking import is_secret, secrets_in
 from onlyvips_release.model import Arm, SuiteResult
 from onlyvips_release.operator import RequestFile
 from onlyvips_release.place import Place, find_place
@@ -28,14 +29,12 @@ from onlyvips_release.plan import ReleasePlan, Service, Suite
 from onlyvips_release.ports import Ports, SuiteRequest, SuiteRun
 from onlyvips_release.reporting import summary
 from onlyvips_release.runner import Runner
+from onlyvips_release.targets import ADMIN
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
-
-SCRUBBED = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL")
-"""Names with these words do not reach the suites' environment."""
 
 OnEvent = Callable[[events.Event, Release], None]
 
@@ -241,9 +240,10 @@ class Platform:
 
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
-        env = {name: value for name, value in self.place.env.items() if not any(w in name.upper() for w in SCRUBBED)}
-        folder = self.place.reports / release
-        return PytestChecks(folder, {"services": self._addresses(token)}, self.folder, sys.executable, self.clock, env)
+        env = {name: value for name, value in self.place.env.items() if not is_secret(name)}
+        folder, known = self.place.reports / release, {"services": self._addresses(token)}
+        hidden = secrets_in(self.place.env)
+        return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
 
     def _addresses(self, token: str) -> dict[str, Any]:
         host, port = self.plan.listen
@@ -258,6 +258,7 @@ class Platform:
                 "health": service.health.path if service.health else "/",
                 "pins": pins,
                 "identity": identity,
+                "admin": self.place.env.get(ADMIN, ""),
             }
         return found
 
