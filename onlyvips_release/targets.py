@@ -26,6 +26,12 @@ NEEDS = {
 """What a check may need beside its service, and where it comes from."""
 
 
+LOG_BEGINS = "=== onlyvips-release: a new process writes from here ==="
+"""The line of a log below which the output of the process that runs now stands."""
+TAIL = 256 * 1024
+"""Bytes of a log's end that checks look at."""
+
+
 class Options(Protocol):
     """pytest's configuration, as far as it is read here."""
 
@@ -171,3 +177,13 @@ def in_context(name: str, arm: str, facts: dict[str, Any]) -> Target:
         return Target(name, arm, {}, {}, facts)
     headers = {a: {"Host": facts["host"], "x-onlyvips-pin": pin} for a, pin in facts["pins"].items()}
     return Target(name, arm, dict.fromkeys(headers, facts["url"]), headers, facts)
+
+
+def output_of(log: str) -> str:
+    """What the process that writes this log has said, at most its last 256 kB; "" = nothing."""
+    path = Path(log)
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return file.read().decode(errors="replace").rpartition(LOG_BEGINS)[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,10 +9,9 @@ import psutil
 import pytest
 
 from onlyvips_release.expect import answered, require, same
-from onlyvips_release.targets import Target
+from onlyvips_release.targets import Target, output_of
 
 pytestmark = pytest.mark.severity("blocker")
-TAIL = 256 * 1024
 BROKEN = ("Traceback (most recent call last)", "CRITICAL", "panic:", "crash:")
 
 
@@ -80,7 +78,6 @@ def test_process_holds_its_port(service: Target) -> None:
 @pytest.mark.needs("log")
 @pytest.mark.title("{service}: its log tells of no crash")
 def test_log_tells_of_no_crash(service: Target) -> None:
-    for log in map(Path, service.logs):
-        text = log.read_bytes()[-TAIL:].decode(errors="replace") if log.exists() else ""
-        bad = next((line for line in text.splitlines() if any(word in line for word in BROKEN)), "")
+    for log in service.logs:
+        bad = next((line for line in output_of(log).splitlines() if any(word in line for word in BROKEN)), "")
         require(not bad, f"log {log}", expected="no crash, no traceback", got=bad[:200])

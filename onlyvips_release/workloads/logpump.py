@@ -1,7 +1,8 @@
-"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES < pipe`.
+"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES LINE < pipe`.
 
-A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. It ends
-by itself when the last writer is gone. Run as a script with the standard library only; importing it does nothing.
+A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. LINE
+comes first: below it is this process's output, above it its forerunner's. It ends by itself when the last writer is
+gone. Run as a script with the standard library only; importing it does nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import signal
 import sys
 
 
-def pump(path: str, limit: int) -> None:
+def pump(path: str, limit: int, line: str) -> None:
     """Copy standard input to `path`; at `limit` bytes the file becomes `path`.1 and a new one is begun."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(file, f"{line}\n".encode())
     size = os.fstat(file).st_size
     while data := os.read(0, 65536):
         if size + len(data) > limit:
@@ -30,4 +32,4 @@ def pump(path: str, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    pump(sys.argv[1], int(sys.argv[2]))
+    pump(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -27,6 +27,7 @@ from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.model import Arm, Endpoint, Instance
 from onlyvips_release.plan import Process, Revision, Service
 from onlyvips_release.ports import Clock, Files
+from onlyvips_release.targets import LOG_BEGINS
 
 LOG_BYTES = 4_000_000
 """Output kept per instance: this much in the newest file, and as much before it."""
@@ -245,7 +246,8 @@ def load_slot(value: Mapping[str, object]) -> Slot:
 
 def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, service: str) -> subprocess.Popen[bytes]:
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
-    pump = [sys.executable, "-I", "-S", str(Path(__file__).with_name("logpump.py")), str(log), str(LOG_BYTES)]
+    script = str(Path(__file__).with_name("logpump.py"))
+    pump = [sys.executable, "-I", "-S", script, str(log), str(LOG_BYTES), LOG_BEGINS]
     reader, writer = os.pipe()
     try:
         child = subprocess.Popen(
