@@ -71,7 +71,7 @@ class Mask:
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self.known: set[str] = set()
-        self._forms: re.Pattern[str] | None = None
+        self._forms: list[str] = []
         self.learn(*known)
 
     def learn(self, *values: object) -> None:
@@ -79,8 +79,8 @@ class Mask:
         new = {value for value in values if isinstance(value, str) and len(value) >= SHORTEST} - self.known
         if new:
             self.known |= new
-            longest = sorted({form for value in self.known for form in forms(value)}, key=len, reverse=True)
-            self._forms = re.compile("|".join(map(re.escape, longest)))
+            more = {form for value in new for form in forms(value)}
+            self._forms = sorted({*self._forms, *more}, key=len, reverse=True)  # a secret may hold another one
 
     def learn_from(self, value: object) -> None:
         """Every field of parsed JSON (or of headers) that is secret by its name."""
@@ -96,9 +96,13 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """The text with `***` where a secret stood."""
-        if self._forms:
-            text = self._forms.sub(HIDDEN, text)
-        return _LOOKS.sub(_hidden, text)
+        return _LOOKS.sub(_hidden, self._without_known(text))
+
+    def _without_known(self, text: str) -> str:
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, HIDDEN)
+        return text
 
     def tree(self, value: Any) -> Any:
         """The same for all texts of a JSON value."""
@@ -113,7 +117,7 @@ class Mask:
         for file in (path, *path.rglob("*")) if path.is_dir() else (path,):
             with contextlib.suppress(OSError):
                 text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
-                clean = self._forms.sub(HIDDEN, text) if self._forms else text
+                clean = self._without_known(text)
                 if clean != text:
                     fresh = file.with_name(f"{file.name}.clean")
                     fresh.write_text(clean, encoding="utf-8", errors="surrogateescape")

@@ -54,7 +54,7 @@ def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
 def test_log_of_a_chatty_process_is_bounded_and_survives_it(tmp_path: Path) -> None:
     pump = Path(sys.modules["onlyvips_release.workloads.process"].__file__ or "").with_name("logpump.py")
     path = tmp_path / "x.log"
-    command = [sys.executable, "-I", "-S", str(pump), str(path), "100000"]
+    command = [sys.executable, "-I", "-S", str(pump), str(path), "100000", "=== begins ==="]
     lines = b"".join(b"line %06d\n" % n for n in range(100_000))
     subprocess.run(command, input=lines, check=True, env={})
     assert size(tmp_path) <= 2 * 100_000

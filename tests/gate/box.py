@@ -67,11 +67,12 @@ class Box:
         self.wrap, self.says, self.silent = {}, {}, False
         self.seen.clear()
         for name in (*HEALTH, "flirt-bot"):
-            self.log(name).write_text(f"{name}: started\n")
+            for arm in PINS:
+                self.log(name, arm).write_text(f"{name}: started\n")
 
-    def log(self, service: str) -> Path:
-        """Of the revision under test."""
-        return self.folder / f"{service}.log"
+    def log(self, service: str, arm: str = "canary") -> Path:
+        """Of an arm's process."""
+        return self.folder / f"{service}.{arm}.log"
 
     def answer(self, service: str) -> Answer:
         """The router: the pin chooses the arm, who brings none gets the canary (a bare URL is the canary's)."""
@@ -98,7 +99,7 @@ class Box:
         services: dict[str, Any] = {}
         for name in (*HEALTH, "flirt-bot"):
             instance = {"identity": identity, "pid": process.pid, "alive": True, "port": self.ports.get(name)}
-            both = [{**instance, "arm": a, "revision": r, "log": str(self.log(name))} for a, r in REVISIONS.items()]
+            both = [{**instance, "arm": a, "revision": r, "log": str(self.log(name, a))} for a, r in REVISIONS.items()]
             services[name] = {"routed": name in HEALTH, "revisions": REVISIONS, "instances": both}
             if name in HEALTH:
                 url = f"http://127.0.0.1:{self.ports[name]}"

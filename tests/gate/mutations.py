@@ -377,10 +377,12 @@ QUIET = [word for name in ("terminal", "cacheprovider", "hypothesispytest", "any
 ALONE = ("-W", "ignore", "-o", "addopts=", "--import-mode=importlib")
 
 
-def smoke(found: Box, mutation: Mutation | None, suite: str = "smoke_tests") -> Seen:
+def run(found: Box, mutation: Mutation | None, suite: str) -> Seen:
     """The suite against the mutated platform, in this process."""
     found.fresh()
     facts = found.context()
+    if mutation:
+        facts["services"] = {mutation.service: facts["services"][mutation.service]}
     for name in HEALTH:
         found.wrap[name, "canary"] = claiming("v2")
     if mutation and mutation.spoil:
@@ -399,11 +401,11 @@ def smoke(found: Box, mutation: Mutation | None, suite: str = "smoke_tests") -> 
     return seen
 
 
-def measure(mutations: Iterable[Mutation]) -> dict[str, Any]:
+def measure(mutations: Iterable[Mutation], suite: str = "smoke_tests") -> dict[str, Any]:
     """The checks that there are, and those that each mutation turns red."""
     with tempfile.TemporaryDirectory(prefix="onlyvips-box-") as folder, box(Path(folder)) as found:
-        healthy = smoke(found, None)
-        red = {mutation.what: sorted(smoke(found, mutation).red) for mutation in mutations}
+        healthy = run(found, None, suite)
+        red = {mutation.what: sorted(run(found, mutation, suite).red) for mutation in mutations}
         return {"checks": healthy.run, "healthy": sorted(healthy.red), "red": red}
 
 
