@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -36,15 +36,28 @@ Middleware = Callable[[Request, Answer], Response]
 """What stands between the router and a service; the sound one passes the request on."""
 
 
+class Said(NamedTuple):
+    """One request as the router saw it."""
+
+    service: str
+    arm: str
+    method: str
+    path: str
+    status: int
+    client: str
+    agent: str
+    body: str
+
+
 def sound(request: Request, answer: Answer) -> Response:
     """Nothing is wrong."""
     return answer(request)
 
 
-def application(service: str) -> Answer:
+def application(service: str) -> Backend | Front:
     """A fresh process of a service."""
     faults = Faults(service)
-    return Backend(faults, SECRET, "test").answer if service == "backend-api" else Front(service, faults).answer
+    return Backend(faults, SECRET, "test") if service == "backend-api" else Front(service, faults)
 
 
 class Box:
@@ -53,10 +66,10 @@ class Box:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = free_ports(list(HEALTH))
-        self.arms: dict[tuple[str, str], Answer] = {}
+        self.arms: dict[tuple[str, str], Backend | Front] = {}
         self.wrap: dict[tuple[str, str], Middleware] = {}
         self.says: dict[str, tuple[str, str]] = {}
-        self.seen: list[tuple[str, str]] = []
+        self.seen: list[Said] = []
         self.loop = asyncio.new_event_loop()
         self.silent = False
         self.fresh()
@@ -74,6 +87,12 @@ class Box:
         """Of an arm's process."""
         return self.folder / f"{service}.{arm}.log"
 
+    def users(self, arm: str) -> list[str]:
+        """Whom an arm's backend knows."""
+        backend = self.arms["backend-api", arm]
+        assert isinstance(backend, Backend)
+        return sorted(backend.store.users)
+
     def answer(self, service: str) -> Answer:
         """The router: the pin chooses the arm, who brings none gets the canary (a bare URL is the canary's)."""
 
@@ -81,9 +100,11 @@ class Box:
             pin = request.headers.get("x-onlyvips-pin", "")
             arm = pin.partition("-")[0] or "canary"
             headers = {k: v for k, v in request.headers.items() if k != "x-onlyvips-pin"}
-            self.seen.append((request.method, request.path))
             passed = replace(request, headers=headers)
-            response = self.wrap.get((service, arm), sound)(passed, self.arms[service, arm])
+            response = self.wrap.get((service, arm), sound)(passed, self.arms[service, arm].answer)
+            client, agent = headers.get("x-forwarded-for", ""), headers.get("user-agent", "")
+            body = request.body.decode()
+            self.seen.append(Said(service, arm, request.method, request.path, response.status, client, agent, body))
             if not pin:
                 return response
             told = self.says.get(service, (arm, REVISIONS[arm])) if arm == "canary" else (arm, REVISIONS[arm])
@@ -100,7 +121,7 @@ class Box:
         for name in (*HEALTH, "flirt-bot"):
             instance = {"identity": identity, "pid": process.pid, "alive": True, "port": self.ports.get(name)}
             both = [{**instance, "arm": a, "revision": r, "log": str(self.log(name, a))} for a, r in REVISIONS.items()]
-            services[name] = {"routed": name in HEALTH, "revisions": REVISIONS, "instances": both}
+            services[name] = {"routed": name in HEALTH, "revisions": dict(REVISIONS), "instances": both}
             if name in HEALTH:
                 url = f"http://127.0.0.1:{self.ports[name]}"
                 known = {"url": url, "host": f"{name}.local", "health": HEALTH[name], "pins": PINS}
@@ -171,7 +192,7 @@ def edited(path: str, change: Callable[[Any], Any], method: str = "") -> Middlew
 
     def middleware(request: Request, answer: Answer) -> Response:
         response = answer(request)
-        if not hits(request, path, method) or response.status != 200:
+        if not hits(request, path, method) or response.status != 200 or "json" not in response.content_type:
             return response
         return replace(response, body=json.dumps(change(json.loads(response.body))).encode())
 

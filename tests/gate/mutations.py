@@ -356,6 +356,7 @@ class Seen:
     def __init__(self) -> None:
         self.run: list[str] = []
         self.red: set[str] = set()
+        self.texts: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One phase of one test."""
@@ -363,6 +364,7 @@ class Seen:
             self.run.append(short(report.nodeid))
         if report.failed:
             self.red.add(short(report.nodeid))
+            self.texts.append(report.longreprtext)
 
 
 def short(node: str) -> str:
@@ -377,9 +379,10 @@ QUIET = [word for name in ("terminal", "cacheprovider", "hypothesispytest", "any
 ALONE = ("-W", "ignore", "-o", "addopts=", "--import-mode=importlib")
 
 
-def run(found: Box, mutation: Mutation | None, suite: str) -> Seen:
-    """The suite against the mutated platform, in this process."""
-    found.fresh()
+def run(found: Box, mutation: Mutation | None, suite: str, *, fresh: bool = True) -> Seen:
+    """The suite against the mutated platform, in this process; not `fresh`: the platform remembers earlier runs."""
+    if fresh:
+        found.fresh()
     facts = found.context()
     if mutation:
         facts["services"] = {mutation.service: facts["services"][mutation.service]}
