@@ -25,6 +25,7 @@ from onlyvips_release.sandbox.faults import Faults
 from onlyvips_release.sandbox.front import Front
 from onlyvips_release.sandbox.http import Answer, Request, Response, Server
 from onlyvips_release.sandbox.store import issue
+from onlyvips_release.sandbox.tasks import TASKS
 
 SECRET = "a-secret-of-the-box"
 TOKEN = "5f0c1e7a9b3d2468ace013579bdf0246"
@@ -92,6 +93,16 @@ class Box:
         backend = self.arms["backend-api", arm]
         assert isinstance(backend, Backend)
         return sorted(backend.store.users)
+
+    def use_up(self) -> None:
+        """Everybody who completes tasks has tried every one of them today."""
+        for arm in PINS:
+            backend = self.arms["backend-api", arm]
+            assert isinstance(backend, Backend)
+            for user in (u for name, u in backend.store.users.items() if not name.startswith("smokecheck")):
+                user.attempts = dict.fromkeys(TASKS, 1)
+                user.pending = set(TASKS) - user.done
+                backend.store.pending |= {f"{user.name}_{task}": (user.name, task) for task in user.pending}
 
     def answer(self, service: str) -> Answer:
         """The router: the pin chooses the arm, who brings none gets the canary (a bare URL is the canary's)."""

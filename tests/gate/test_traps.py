@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from onlyvips_release.sandbox.http import Answer, Request, Response
-from tests.gate.box import HEALTH, PINS, Said, box, instead, own_environment, valued
-from tests.gate.mutations import MUTATIONS, ROOT, Mutation, answers, around, nth, run
+from tests.gate.box import HEALTH, PINS, Box, Said, box, instead, own_environment, valued
+from tests.gate.mutations import MUTATIONS, ROOT, Facts, Mutation, answers, around, nth, run
 
 pytestmark = pytest.mark.slow
 API = "backend-api"
@@ -43,6 +43,11 @@ def every_second_fails(request: Request, answer: Answer) -> Response:
 
 
 COUNT: list[int] = []
+
+
+def other_stable(_: Box, facts: Facts) -> None:
+    """Stable should be v0; v1 answers."""
+    facts["services"][API]["revisions"]["stable"] = "v0"
 
 
 def named(what: str) -> Mutation:
@@ -76,7 +81,7 @@ SCENARIOS: dict[str, tuple[str, Mutation | None]] = {
     "stable answers": (SMOKE, named(f"{API}: the canary's pin reaches stable")),
     "errors as 200": (SMOKE, named(f"{API}: no task can be completed, with 200")),
     "dying": (SMOKE, answers("dying", every_second_fails)),
-    "stable runs the canary": (CANARY, around("another stable", lambda _, f: f["services"][API]["revisions"].update(stable="v0"), API)),
+    "stable runs the canary": (CANARY, around("another stable", other_stable, API)),
     "silent bot": (SMOKE, named("flirt-bot: it handles no update")),
     "traceback": (SMOKE, answers("traceback", instead("/api/tasks/list", 500, TRACEBACK, "text/plain"))),
 }  # fmt: skip
