@@ -302,6 +302,7 @@ class PytestRun:
         self.begun = self.heard = self.clock.monotonic()
         self.late, self.late_since = "", 0.0
         self.sent: set[signal.Signals] = set()
+        self.ends: list[threading.Thread] = []
         self.result: SuiteResult | None = None
 
     def poll(self) -> SuiteResult | None:
@@ -350,7 +351,8 @@ class PytestRun:
 
     def _end(self, grace: float) -> None:
         """Users first. Not a daemon: a command that ends now waits for it, and leaves no suite behind."""
-        threading.Thread(target=self._clean_up, args=(grace,), name="end of a suite").start()
+        self.ends.append(threading.Thread(target=self._clean_up, args=(grace,), name="end of a suite"))
+        self.ends[-1].start()
 
     def _overdue(self) -> bool:
         if self.late:

@@ -142,7 +142,11 @@ def tell(
     report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], spoken: list[dict[str, str]], logs: str
 ) -> None:
     """Expected, got, limit, requests and answers, logs: as text for people, and as fields for reports."""
-    error, text, fields = caught.value, [report.longreprtext], {"expected": "", "got": str(caught.value), "limit": ""}
+    error, text, fields = (
+        caught.value,
+        [f"{caught.exconly()}\n{report.longreprtext}"],
+        {"expected": "", "got": str(caught.value), "limit": ""},
+    )
     if isinstance(error, Mismatch):
         frames = [f"{Path(str(f.path)).name}:{f.lineno + 1}" for f in caught.traceback]
         text = [f"{error.what} (at {[f for f in frames if not f.startswith('expect.py:')][-1]})"]

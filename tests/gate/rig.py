@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -51,10 +51,11 @@ def started(
     arm: Arm = Arm.CANARY,
     weight: int = 0,
     name: str = "smoke",
+    hidden: Iterable[str] = (),
     **words: Any,
 ) -> PytestRun:
     """A run of the suite at `path`; `home` is where the plan would lie, reports go there too."""
-    checks = PytestChecks(home / "reports", static, home, sys.executable, SystemClock(), {**ENV, **env})
+    checks = PytestChecks(home / "reports", static, home, sys.executable, SystemClock(), {**ENV, **env}, hidden)
     suite = Suite(str(path), timedelta(seconds=deadline), **words)
     return checks.start(SuiteRequest(name, suite, arm, weight, context))
 
