@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ class Gate:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """What is planned (without xdist), and what is not."""
-        self._collected([item.nodeid for item in session.items])
+        levels = Counter(str(dict(item.user_properties).get("severity", "normal")) for item in session.items)
+        self._collected([item.nodeid for item in session.items], levels)
         self._left_out(self.census.told())
 
     @pytest.hookimpl(optionalhook=True)
@@ -198,9 +200,9 @@ class Gate:
         self.stream.close()
         return result
 
-    def _collected(self, ids: list[str]) -> None:
+    def _collected(self, ids: list[str], levels: Mapping[str, int] = {}) -> None:
         self.planned |= set(ids)
-        self.stream.write("collected", ids=ids)
+        self.stream.write("collected", ids=ids, levels=dict(levels))
 
     def _left_out(self, told: dict[str, Any]) -> None:
         if told["deselected"]:

@@ -383,7 +383,8 @@ def stable_api(service: Target, _connections: Connections) -> httpx.Client:
 
 @pytest.fixture(scope="session")
 def metrics(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The judge's view at the start of this run, by service; {} outside of a release."""
+    """What the judge had counted when this run began: service -> metric -> arm -> [bad, total]; {} outside of a
+    release."""
     found: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
     return found
 

@@ -324,11 +324,15 @@ class Platform:
 
     def _suite(self, name: str, arm: Arm, release: str, token: str) -> SuiteRun:
         suite: Suite = self.plan.smoke if name == "smoke" else self.plan.canary
+        request = SuiteRequest(name, suite, arm, 0, self.context(release))
+        return self.checks(release, token).start(request)
+
+    def context(self, release: str) -> dict[str, Any]:
+        """What a suite may know of the platform as it stands, outside of a release."""
         kept = {name: workload.stable() for name, workload in self.workloads.items()}
         serves = {name: revision.name if revision else "" for name, revision in kept.items()}
         instances = [i for workload in self.workloads.values() for i in workload.inspect()]
-        context = {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
-        return self.checks(release, token).start(SuiteRequest(name, suite, arm, 0, context))
+        return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
 
     def _token(self, release: str) -> str:
         path = self.state / "releases" / release / "token"

@@ -78,6 +78,7 @@ def test_exception_repr(api):
 def test_learned_from_an_answer_and_then_told(api):
     for kind in ("assertion_message", "printed", "logged", "printed_base64", "printed_url_encoded"):
         api.post("/", json={"client_secret": SECRETS[kind]})
+    print("the runner knows", SECRETS["runner_environment"])
     print(SECRETS["printed"], repr(SECRETS["printed"]), json.dumps(SECRETS["printed"]))
     print("x" + base64.b64encode(("ab:" + SECRETS["printed_base64"]).encode()).decode())
     print("http://x/?next=" + quote(SECRETS["printed_url_encoded"], safe=""))
