@@ -144,15 +144,21 @@ class Box:
 
     async def serve(self) -> None:
         """All services, and the bot's log."""
-        for name, port in self.ports.items():
-            await Server(self.answer(name)).open(port)
+        servers = [Server(self.answer(name)) for name in self.ports]
+        for server, port in zip(servers, self.ports.values(), strict=True):
+            await server.open(port)
         number = 0
-        while True:
-            await asyncio.sleep(0.02)
-            number += 1
-            if not self.silent:
-                with self.log("flirt-bot").open("a") as file:
-                    file.write(f"handled update {number}\n")
+        try:
+            while True:
+                await asyncio.sleep(0.02)
+                number += 1
+                if not self.silent:
+                    with self.log("flirt-bot").open("a") as file:
+                        file.write(f"handled update {number}\n")
+        finally:
+            for server in servers:
+                server.cut()
+            await asyncio.sleep(0.05)  # the connections' last words
 
 
 def accepted(claims: dict[str, object]) -> str:
