@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import controller, judge, start, weights
+from benchmarks import controller, judge, smoke, start, weights
 
-sys.exit(max(module.main() for module in (start, judge, weights, controller)))
+sys.exit(max(module.main() for module in (start, smoke, judge, weights, controller)))

@@ -186,4 +186,4 @@ def output_of(log: str) -> str:
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL))
-        return file.read().decode(errors="replace").rpartition(LOG_BEGINS)[2]
+        return file.read().decode(errors="replace").rpartition(LOG_BEGINS)[2].lstrip("\n")

@@ -27,7 +27,7 @@ from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.model import Arm, Endpoint, Instance
 from onlyvips_release.plan import Process, Revision, Service
 from onlyvips_release.ports import Clock, Files
-from onlyvips_release.targets import LOG_BEGINS
+from onlyvips_release.targets import LOG_BEGINS, output_of
 
 LOG_BYTES = 4_000_000
 """Output kept per instance: this much in the newest file, and as much before it."""
@@ -210,7 +210,7 @@ class ProcessWorkload:
     def _failed(self, slot: Slot, why: str) -> str:
         self.clock.sleep(LAST_WORDS)
         with contextlib.suppress(OSError):
-            last = Path(slot.log).read_text(errors="replace").splitlines()[-3:]
+            last = output_of(slot.log).splitlines()[-3:]
             why += "; its last words: " + " / ".join(line[:200] for line in last) if last else ""
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 

@@ -420,6 +420,23 @@ def test_a_refused_connection_is_tried_again_and_counted_at_its_test(pytester: p
     assert [e["retries"] for e in stream] == [0, 2, 0]
 
 
+def test_retry_is_counted_at_the_test_that_ran_though_another_one_made_the_client(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        """
+        import httpx, pytest
+        kept = []
+        def test_first(api): kept.append(api)
+        def test_refused():
+            with pytest.raises(httpx.ConnectError): kept[0].get("/")
+        """
+    )
+    run("--release-events=e.jsonl", TARGET).assert_outcomes(passed=2)
+    stream = [e for e in events(pytester.path / "e.jsonl") if e["k"] == "report" and e["when"] == "call"]
+    assert [e["retries"] for e in stream] == [0, 2]
+
+
 def test_a_request_that_was_sent_is_never_sent_again(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
