@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from onlyvips_release.demo import free_ports
@@ -35,6 +36,9 @@ def urls() -> Iterator[dict[str, str]]:
     found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     for name, url in found.items():
         ready(url + HEALTH[name])
+    for process, port in zip(running, ports.values(), strict=True):
+        opened = psutil.Process(process.pid).net_connections("tcp")
+        assert [c.laddr.port for c in opened if c.status == psutil.CONN_LISTEN] == [port], "no control port is open"
     yield found
     for process in running:
         process.kill()
@@ -123,6 +127,12 @@ def test_every_check_has_a_severity_and_a_title_that_names_its_case(urls: dict[s
     titles = [title for _, title in found.values()]
     repeated = {title for title in titles if titles.count(title) > 1}
     assert not [title for title in repeated if "backend-api" in title]
+
+
+def test_this_repository_guards_its_own_pytest(urls: dict[str, str]) -> None:
+    done = called("smoke_tests/test_front.py", "--setup-plan", *targets(urls))
+    assert done.returncode == 1
+    assert "release guard: 0 passed, at least 1 wanted" in done.stdout
 
 
 def test_ids_of_checks_are_pinned_by_the_table() -> None:
