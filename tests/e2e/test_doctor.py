@@ -115,6 +115,6 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
     service = next(s for s in platform.plan.services if s.name == "miniapp")
-    assert doctor.serving("stable", service, platform).text == "does not run"
+    assert doctor.guarded("stable", doctor.serving, service, platform).state == "problem"
     assert doctor.router("router", platform).text == "does not run"
     assert doctor.guarded("metrics", doctor.metrics, platform).state == "problem"
