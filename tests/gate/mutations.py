@@ -168,6 +168,13 @@ def dead_renewal(request: Request, answer: Answer) -> Response:
     return Response(200, json.dumps({**json.loads(response.body), "access_token": "a.b.c"}).encode())
 
 
+def used_up_limiter(request: Request, answer: Answer) -> Response:
+    """The last sign-in that the limiter lets pass."""
+    r = answer(request)
+    told = (("X-RateLimit-Remaining", "0"),) if request.path == "/api/auth/login" else ()
+    return Response(r.status, r.body, r.content_type, (*r.headers, *told))
+
+
 def lost_type(request: Request, answer: Answer) -> Response:
     """No Content-Type."""
     response = answer(request)
@@ -197,6 +204,7 @@ BACKEND = [
             else answer(request)),
     answers("everybody is `demo`", valued("/api/auth/me", "username", "demo")),
     answers("tokens have ended when they are issued", valued("/api/auth/login", "expires_at", 1)),
+    answers("the sign-in limiter has no room left", used_up_limiter),
     answers("tokens are not of the bearer kind", valued("/api/auth/*", "token_type", "mac")),
     answers("a wrong password is accepted", lenient("/api/auth/login", 401, said("not-the-password"))),
     answers("an unknown user is let in", lenient("/api/auth/login", 401, said("nobody-at-all"))),
@@ -433,7 +441,7 @@ def in_parts(parts: int = 2) -> dict[str, Any]:
         subprocess.Popen([*command, f"{part}/{parts}"], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         for part in range(parts)
     ]
-    told = [json.loads(process.communicate(timeout=240)[0].splitlines()[-1]) for process in under_way]
+    told = [json.loads(process.communicate(timeout=600)[0].splitlines()[-1]) for process in under_way]
     red = {what: names for part in told for what, names in part["red"].items()}
     return {**told[0], "healthy": sorted({n for part in told for n in part["healthy"]}), "red": red}
 

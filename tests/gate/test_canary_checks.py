@@ -108,7 +108,7 @@ def red() -> dict[str, list[str]]:
     """What each difference turns red, measured in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.gate.test_canary_checks"], cwd=ROOT, env=own_environment(), capture_output=True,
-        text=True, timeout=200, check=True,
+        text=True, timeout=400, check=True,
     )  # fmt: skip
     found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -103,7 +103,7 @@ def outcomes() -> dict[str, Outcome]:
     """All scenarios, in a process of their own."""
     command = [sys.executable, "-m", "tests.gate.test_traps"]
     done = subprocess.run(
-        command, cwd=ROOT, env=own_environment(), capture_output=True, text=True, timeout=200, check=True
+        command, cwd=ROOT, env=own_environment(), capture_output=True, text=True, timeout=400, check=True
     )
     told = json.loads(done.stdout.splitlines()[-1])
     return {
