@@ -89,9 +89,10 @@ def test_a():
 def test_at_the_deadline_a_stubborn_suite_is_killed_and_nobody_waits_for_it(tmp_path: Path) -> None:
     run = started(written(tmp_path / "suite", test_a=STUBBORN), tmp_path, deadline=2)
     slowest, begun = 0.0, time.monotonic()
-    while (result := run.poll()) is None:
+    result = None
+    while result is None:
         at = time.monotonic()
-        run.poll()
+        result = run.poll()
         slowest = max(slowest, time.monotonic() - at)
         time.sleep(0.02)
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -110,13 +111,17 @@ def test_silence_is_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_stop_ends_everything_and_may_be_repeated(tmp_path: Path) -> None:
-    suite = written(tmp_path / "suite", conftest=HELPER, test_a="import time\ndef test_a(): time.sleep(300)")
+    suite = written(tmp_path / "suite", conftest=HELPER, test_a=STUBBORN)
     run = started(suite, tmp_path)
     helper = int(known(suite / "helper.pid"))
+    begun = time.monotonic()
     for _ in range(2):
         run.stop()
+    assert time.monotonic() - begun < 0.3, "users wait while a suite is ended"
     assert gone(run.process.pid, 5)
-    assert gone(helper, 0.5)
+    assert gone(helper, 5)
+    for thread in run.ends:
+        thread.join(5)
     assert not run.scratch.exists()
 
 
