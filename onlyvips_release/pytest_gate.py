@@ -84,6 +84,11 @@ def handed_over(node: Any) -> dict[str, Any]:
     return found
 
 
+def said(failure: object) -> str:
+    """What matters of a failure: a told one begins with it, a traceback ends with it."""
+    return failure[:TEXT] if isinstance(failure, str) else str(failure)[-TEXT:]
+
+
 class Stream:
     """JSON lines without secrets, one write and flush each."""
 
@@ -171,7 +176,7 @@ class Gate:
             wasxfail=hasattr(report, "wasxfail"),
             rerun=getattr(report, "rerun", 0),
             retries=retries,
-            text=str(report.longrepr)[-TEXT:] if report.failed else "",
+            text=said(report.longrepr) if report.failed else "",
             **({"detail": report.onlyvips} if hasattr(report, "onlyvips") else {}),
         )
         self.retries[report.nodeid] = retries

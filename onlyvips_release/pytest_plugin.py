@@ -126,7 +126,6 @@ def pytest_runtest_makereport(
     lie."""
     mask = item.config.stash[MASK]
     connections = item.config.stash.get(CONNECTIONS, None)
-    spoken = [each.told(mask) for each in connections.spoken] if connections else []
     if connections and connections.retries:
         item.user_properties.append(("connection_retries", connections.retries))
     if call.excinfo is not None:
@@ -134,6 +133,7 @@ def pytest_runtest_makereport(
         error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
     report = yield
     if report.failed and call.excinfo is not None:
+        spoken = [each.told(mask) for each in connections.spoken] if connections else []
         tell(report, call.excinfo, spoken, logs_of(item))
     return conceal(report, mask)
 
@@ -142,11 +142,8 @@ def tell(
     report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], spoken: list[dict[str, str]], logs: str
 ) -> None:
     """Expected, got, limit, requests and answers, logs: as text for people, and as fields for reports."""
-    error, text, fields = (
-        caught.value,
-        [f"{caught.exconly()}\n{report.longreprtext}"],
-        {"expected": "", "got": str(caught.value), "limit": ""},
-    )
+    error, text = caught.value, [f"{caught.exconly()}\n{report.longreprtext}"]
+    fields = {"expected": "", "got": str(error), "limit": ""}
     if isinstance(error, Mismatch):
         frames = [f"{Path(str(f.path)).name}:{f.lineno + 1}" for f in caught.traceback]
         text = [f"{error.what} (at {[f for f in frames if not f.startswith('expect.py:')][-1]})"]
@@ -253,7 +250,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fault = fault_of(item)
         if fault and not is_worker(config):
             raise pytest.UsageError(f"{item.nodeid}: {fault}")
-    left_out = [item for item in items if is_nowhere(item)]
+    left_out = {item for item in items if is_nowhere(item)}
     config.stash[CENSUS].left_out |= {item.nodeid for item in left_out}
     items[:] = [item for item in items if item not in left_out]
 

@@ -17,9 +17,12 @@ from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import TargetError
 from onlyvips_release.model import Arm, Verdict
+from onlyvips_release.place import Place
 from onlyvips_release.plan import Suite
 from onlyvips_release.ports import SuiteRequest
+from onlyvips_release.wiring import Platform
 from tests.gate.rig import ended, started, written
+from tests.plans import make_plan
 
 TOKEN = "5f0c1e7a9b3d2468ace013579bdf0246"
 STATIC = {"services": {"api": {"url": "http://127.0.0.1:9", "host": "api.x", "pins": {"canary": f"canary-{TOKEN}"}}}}
@@ -213,3 +216,11 @@ def test_connections_that_had_to_be_made_again_fail_the_suite_at_once(tmp_path: 
     result = ended(started(suite, tmp_path, static=STATIC, context=CONTEXT))
     assert (result.verdict, result.connection_retries, result.failed) == (Verdict.FAIL, 4, ("connections",))
     assert result.reason == "4 connections had to be made again"
+
+
+def test_secrets_of_the_environment_reach_a_suite_only_where_they_are_meant_to(tmp_path: Path) -> None:
+    env = {"ONLYVIPS_ADMIN_TOKEN": "an-admins-token", "BOT_TOKEN": "a-bots-token", "PATH": "/bin"}
+    tool = Platform(make_plan(), place=Place(tmp_path, tmp_path, env)).checks("r0001", "0" * 32)
+    assert {facts["admin"] for facts in tool.static["services"].values()} == {"an-admins-token"}
+    assert tool.env == {"PATH": "/bin"}
+    assert set(tool.hidden) == {"an-admins-token", "a-bots-token"}
