@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import controller, judge_cost, report, start, weights
+from benchmarks import controller, judge_cost, report, smoke, start, weights
 
-sys.exit(max(module.main() for module in (start, report, judge_cost, weights, controller)))
+sys.exit(max(module.main() for module in (start, smoke, report, judge_cost, weights, controller)))

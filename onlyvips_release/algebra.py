@@ -338,7 +338,16 @@ def context(release: Release, instances: Iterable[Instance]) -> dict[str, Any]:
     """What a suite may know of this moment of a release (contract.md section 1); wiring adds URLs and pins."""
     serves = release.new if release.committed and release.cause is None else release.old
     known = described(release.plan, serves, instances)
-    return {"release": release.id, "step": release.step, "services": known}
+    return {"release": release.id, "step": release.step, "metrics": measured(release), "services": known}
+
+
+def measured(release: Release) -> dict[str, Any]:
+    """What the judge has counted since the first step: service -> metric -> arm -> (bad, total); {} before it."""
+    found: dict[str, Any] = {}
+    for view in release.judge.look().metrics if release.judge else ():
+        counts = {"canary": (view.canary_bad, view.canary_total), "stable": (view.stable_bad, view.stable_total)}
+        found.setdefault(view.service, {})[view.metric] = counts
+    return found
 
 
 def described(plan: ReleasePlan, serves: Mapping[str, str], instances: Iterable[Instance]) -> dict[str, Any]:

@@ -395,6 +395,37 @@ def guardian(state: Path, release: str, fence: int, envoy: Path | None) -> None:
 
 
 @main.command()
+@PLAN
+@JSON
+def doctor(plan: Path, as_json: bool) -> None:
+    """Look for what stands in the way of a release of PLAN; nothing is touched. Exit 0, or 6 with a problem."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from onlyvips_release.doctor import examine, line  # noqa: PLC0415
+    from onlyvips_release.place import find_place  # noqa: PLC0415
+
+    found = []
+    for finding in examine(plan, find_place()):
+        found.append(finding)
+        if not as_json:
+            said(line(finding))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=1))
+    sys.exit(6 if any(finding.state == "problem" for finding in found) else 0)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+def init(folder: Path) -> None:
+    """Write a starter plan and suite into FOLDER (default: here); what is there already is never overwritten."""
+    from onlyvips_release.starter import write  # noqa: PLC0415
+
+    for path in write(folder):
+        said(f"wrote {path}")
+    said(f"next: cd {folder}; onlyvips-release up release.yaml; onlyvips-release doctor release.yaml")
+
+
+@main.command()
 @click.option("--keep", is_flag=True, help="Leave the demo's state folder for a look.")
 def demo(keep: bool) -> None:
     """Show two releases of four services: a good one is promoted, a bad one is rolled back. About a minute.

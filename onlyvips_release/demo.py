@@ -24,7 +24,7 @@ from onlyvips_release.wiring import Platform
 RATE = 600
 """Users' requests per second, over the three services with HTTP."""
 
-BAD = ", --fault, errors=1.0, --fault, error_methods=GET, --fault, errors_after=6"
+BAD = ", --fault, errors=1.0, --fault, error_methods=GET, --fault, errors_after=14"
 """The bad release: its backend passes the smoke tests, and some seconds later answers every GET with 500."""
 
 

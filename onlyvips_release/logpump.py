@@ -1,7 +1,8 @@
-"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES < pipe`.
+"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES LINE < pipe`.
 
-A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. It ends
-by itself when the last writer is gone. Run as a script with the standard library only.
+A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. LINE (none
+if empty) comes first: below it is this process's output, above it its forerunner's. It ends by itself when the last
+writer is gone. Run as a script with the standard library only.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ LIMIT = 4_000_000
 """Bytes kept per process: this much in the newest file, and as much before it."""
 
 
-def start(path: str) -> tuple[int, subprocess.Popen[bytes]]:
+def start(path: str, line: str = "") -> tuple[int, subprocess.Popen[bytes]]:
     """A pump into `path` in a session of its own, and the descriptor to write to, which the caller closes."""
     import subprocess  # noqa: PLC0415 - costs the script more than everything else that it loads
 
     reader, writer = os.pipe()
     try:
         null = subprocess.DEVNULL  # a pump outlives this command, and must not keep its pipes open
-        command = [sys.executable, "-I", "-S", __file__, path, str(LIMIT)]
+        command = [sys.executable, "-I", "-S", __file__, path, str(LIMIT), line]
         pump = subprocess.Popen(command, stdin=reader, stdout=null, stderr=null, env={}, start_new_session=True)
     except OSError:
         os.close(writer)
@@ -36,11 +37,13 @@ def start(path: str) -> tuple[int, subprocess.Popen[bytes]]:
     return writer, pump
 
 
-def pump(path: str, limit: int) -> None:
-    """Copy standard input to `path`; at `limit` bytes the file becomes `path`.1 and a new one is begun."""
+def pump(path: str, limit: int, line: str) -> None:
+    """Copy `line` and standard input to `path`; at `limit` bytes the file becomes `path`.1 and a new one is begun."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    if line:
+        os.write(file, f"{line}\n".encode())
     size = os.fstat(file).st_size
     while data := os.read(0, 65536):
         if size + len(data) > limit:
@@ -56,4 +59,4 @@ def pump(path: str, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    pump(sys.argv[1], int(sys.argv[2]))
+    pump(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -1,31 +1,38 @@
-"""pytest as a gate: options, fixtures, severity, the event stream that verdicts are made of, and a guard for bare runs.
+"""pytest as a gate: options, markers, fixtures, and failures that tell request, answer and logs without secrets.
 
 Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is asked to: the
 event stream needs `--release-events`, the guard the ini key `release_guard`, the fixtures a target.
+
+What does not apply is not generated: a test that asks for `service` exists once for each service that has what the
+test needs (markers `service`, `needs`, and the fixtures that it asks for); the rest is listed as "not tested".
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+from onlyvips_release.expect import Mismatch
+from onlyvips_release.masking import Mask, secrets_in
+from onlyvips_release.plan import SEVERITIES
+from onlyvips_release.pytest_gate import Census, Gate, Stream, is_worker
+from onlyvips_release.targets import NEEDS, Target, Targets, read_targets
 
 if TYPE_CHECKING:
     import httpx
 
-SEVERITIES = ("blocker", "critical", "normal", "minor", "trivial")
-TEXT = 1500
-"""Characters of a failure that go into an event."""
+    from onlyvips_release.exchange import Connections
 
 MARKERS = (
     "severity(level): blocker, critical, normal, minor or trivial",
-    "service(*names): the check is about these services; it is not generated where none of them is there",
-    "title(text): what the check is about, for people",
+    "service(*names): the check is about these services",
+    f"needs(*facts): {', '.join(NEEDS)}; not generated where one is missing",
+    "title(text): what the check is about, for people; {parameters} are filled in",
+    "allure_label: Allure's own marker, also known where Allure is switched off",
     "docker: needs a Docker engine",
     "cluster: needs a Kubernetes cluster",
     "browser: needs Chromium",
@@ -33,12 +40,20 @@ MARKERS = (
     "slow: takes more than a second",
 )
 
+NOWHERE = "nowhere"
+"""The parameter of a test that applies to no service; such a test is taken out of the collection."""
+
+TARGETS = pytest.StashKey[Targets]()
+MASK = pytest.StashKey[Mask]()
+CENSUS = pytest.StashKey[Census]()
+CONNECTIONS = pytest.StashKey["Connections"]()
+
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One group, prefixed; the variables in brackets do the same."""
+    """One group, prefixed; the variables in brackets and the ini keys do the same."""
     group = parser.getgroup("release", "release gate")
     group.addoption(
         "--release-target",
@@ -53,320 +68,250 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--release-events", metavar="FILE", help="write the event stream there (the release runner does)")
     group.addoption("--release-run", metavar="ID", default="", help="id of this run, repeated in its events")
     group.addoption("--min-passed", type=int, default=1, metavar="N", help="the guard wants at least so many passed")
+    parser.addini("release_target", "as --release-target, separated by blanks", type="args")
+    parser.addini("release_stable", "as --release-stable, separated by blanks", type="args")
+    parser.addini("release_revision", "as --release-revision", default="")
     parser.addini(
         "release_guard", "turn a green exit code red when not everything was proved", type="bool", default=False
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers, the target, and the event stream on the controller."""
+    """Markers, the target and the mask in every process; event stream and guard in the controller."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getini("release_guard"):
         config.addinivalue_line("filterwarnings", "error::pytest.PytestReturnNotNoneWarning")
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
-    config.stash[TARGETS] = read_targets(config)
-    config.stash[NOT_TESTED] = set()
+    targets = config.stash[TARGETS] = read_targets(config)
+    known = [secret for target in targets.services.values() for secret in target.secrets()]
+    mask = config.stash[MASK] = Mask([*known, *secrets_in(os.environ)])
+    census = config.stash[CENSUS] = Census(mask)
+    config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")
-    controller = not hasattr(config, "workerinput")
-    if controller and (path or config.getini("release_guard")):
-        gate = Gate(config, Stream(path, config.getoption("--release-run")))
-        config.pluginmanager.register(gate, "onlyvips-release-gate")
+    if not is_worker(config) and (path or config.getini("release_guard")):
+        stream = Stream(path, config.getoption("--release-run"), mask)
+        config.pluginmanager.register(Gate(config, stream, census, targets), "onlyvips-release-gate")
 
 
-# --- severity ---------------------------------------------------------------------------------------------------------
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The backstop: known secrets leave the files that this run has written."""
+    mask = config.stash.get(MASK, None)
+    if mask is None or is_worker(config):
+        return
+    for name in ("xmlpath", "allure_report_dir", "log_file"):
+        if written := config.getoption(name, None):
+            mask.scrub(Path(written))
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Connections that are made again, and what is said, belong to this test from now on."""
+    if connections := item.config.stash.get(CONNECTIONS, None):
+        connections.begin()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The exception (Allure reads it) and the report lose their secrets; a failure tells what was said and where logs
+    lie."""
+    mask = item.config.stash[MASK]
+    connections = item.config.stash.get(CONNECTIONS, None)
+    if connections and connections.retries:
+        item.user_properties.append(("connection_retries", connections.retries))
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
+    report = yield
+    if report.failed and call.excinfo is not None:
+        spoken = [each.told(mask) for each in connections.spoken] if connections else []
+        tell(report, call.excinfo, spoken, logs_of(item))
+    return conceal(report, mask)
+
+
+def tell(
+    report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], spoken: list[dict[str, str]], logs: str
+) -> None:
+    """Expected, got, limit, requests and answers, logs: as text for people, and as fields for reports."""
+    error, text = caught.value, [f"{caught.exconly()}\n{report.longreprtext}"]
+    fields = {"expected": "", "got": str(error), "limit": ""}
+    if isinstance(error, Mismatch):
+        frames = [f"{Path(str(f.path)).name}:{f.lineno + 1}" for f in caught.traceback]
+        text = [f"{error.what} (at {[f for f in frames if not f.startswith('expect.py:')][-1]})"]
+        fields = {"expected": error.expected, "got": error.got, "limit": error.limit or "none"}
+        text += [f"  {name}: {value}" for name, value in fields.items()]
+    text += [f"  {name}: {each[name]}" for each in spoken for name in ("request", "response")]
+    if len(text) > 1:
+        report.longrepr = "\n".join([*text, f"  logs: {logs}"])
+    vars(report)["onlyvips"] = {**fields, "spoken": spoken, "logs": logs}  # travels with the report, also from workers
+
+
+def logs_of(item: pytest.Item) -> str:
+    """Where the logs of the service under test lie."""
+    callspec = getattr(item, "callspec", None)
+    target = item.config.stash[TARGETS].services.get(str(callspec.params.get("service"))) if callspec else None
+    return ", ".join(target.logs) if target and target.logs else "not known (a bare URL names none)"
+
+
+def conceal(report: R, mask: Mask) -> R:
+    """The report without secrets; its traceback stays as it is where it holds none."""
+    if isinstance(report.longrepr, tuple):
+        path, line, why = report.longrepr
+        report.longrepr = (path, line, mask(why))
+    elif report.longrepr is not None:
+        text = report.longreprtext
+        if mask(text) != text:
+            report.longrepr = mask(text)
+    report.sections = [(name, mask(content)) for name, content in report.sections]
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for modules that cannot be imported."""
+    return conceal((yield), collector.config.stash[MASK])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What this run leaves untested, and why; and what it leaves behind."""
+    census = config.stash[CENSUS]
+    for need, tests in sorted(census.not_tested.items()):
+        terminalreporter.write_line(f"not tested: needs {need}: {', '.join(sorted(tests))}")
+    for what in sorted(census.left_behind):
+        terminalreporter.write_line(f"left behind: {what}")
+
+
+# --- severity and title -----------------------------------------------------------------------------------------------
 
 
 def severity_of(item: pytest.Item) -> str:
-    """Of the marker, else of Allure's own, else normal."""
-    marker = item.get_closest_marker("severity")
-    if marker and marker.args:
-        return str(marker.args[0])
+    """Of the marker, else of Allure's own, else normal. A marker without exactly one level has none."""
+    if marker := item.get_closest_marker("severity"):
+        return word(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
     for found in item.iter_markers("allure_label"):
         if found.kwargs.get("label_type") == "severity" and found.args:
-            return str(getattr(found.args[0], "value", found.args[0]))
+            return word(found.args[0])
     return "normal"
 
 
+def word(level: object) -> str:
+    """The level of a text or of an enumeration."""
+    return str(getattr(level, "value", level))
+
+
+def fault_of(item: pytest.Item) -> str:
+    """What is wrong with a test's markers: a typo would silently make a weaker gate. "" = nothing."""
+    level = severity_of(item)
+    if level not in SEVERITIES:
+        return f"severity {level!r} is none of {', '.join(SEVERITIES)}"
+    unknown = sorted(set(needs_of(item)) - set(NEEDS))
+    return f"needs {unknown[0]!r}, which is none of {', '.join(NEEDS)}" if unknown else ""
+
+
+class Parameters(dict[str, object]):
+    """Values of a title's {words}; those that are no parameters stay as they are."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Severity travels with the reports (also from xdist's workers) and to Allure."""
+    """Severity and title travel with the reports (also from xdist's workers), to JUnit and to Allure."""
     level = severity_of(item)
     item.user_properties.append(("severity", level))
     if item.get_closest_marker("severity"):
         item.add_marker(pytest.mark.allure_label(level, label_type="severity"))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A typo in a severity ends the run: it would silently be a weaker gate."""
-    if hasattr(config, "workerinput"):
+    title = item.get_closest_marker("title")
+    if title is None or not title.args:
         return
-    for item in items:
-        if severity_of(item) not in SEVERITIES:
-            raise pytest.UsageError(f"{item.nodeid}: severity {severity_of(item)!r} is none of {', '.join(SEVERITIES)}")
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The same on xdist's workers, where a usage error would be an internal one."""
-    if severity_of(item) not in SEVERITIES:
-        pytest.fail(f"severity {severity_of(item)!r} is none of {', '.join(SEVERITIES)}", pytrace=False)
-
-
-# --- the event stream -------------------------------------------------------------------------------------------------
-
-
-class Stream:
-    """JSON lines, one write and flush each."""
-
-    def __init__(self, path: str | None, run: str) -> None:
-        self.file = Path(path).open("a", encoding="utf-8") if path else None  # noqa: SIM115 - closed by the last hook
-        self.run = run
-
-    def write(self, kind: str, **fields: Any) -> None:
-        """One event."""
-        if self.file and not self.file.closed:
-            self.file.write(json.dumps({"k": kind, "run": self.run, **fields}) + "\n")
-            self.file.flush()
-
-    def close(self) -> None:
-        """The end."""
-        if self.file:
-            self.file.close()
-
-
-@dataclass
-class Gate:
-    """Hooks of the controller: writes the stream, stops at the first critical failure, guards the exit code."""
-
-    config: pytest.Config
-    stream: Stream
-    planned: set[str] = field(default_factory=set)
-    reported: set[str] = field(default_factory=set)
-    passed: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)
-    session: pytest.Session | None = None
-
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """First event: who runs, and whether the plugins that turn silent failures red are there."""
-        self.session = session
-        has = session.config.pluginmanager.hasplugin
-        self.stream.write("start", pid=os.getpid(), warnings=has("warnings"), threads=has("threadexception"))
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A module that cannot be imported."""
-        if report.failed:
-            self.stream.write("collect_error", node=report.nodeid, text=str(report.longrepr)[:TEXT])
-
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """What was left out."""
-        self.stream.write("deselected", ids=[item.nodeid for item in items])
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """What is planned (without xdist)."""
-        self._collected([item.nodeid for item in session.items])
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        """What is planned (of one worker)."""
-        self._collected(ids)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """A worker died."""
-        if error:
-            self.stream.write("worker_down", text=str(error)[:TEXT])
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """So that a hung test has a name."""
-        self.stream.write("logstart", node=nodeid)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """One phase of one test."""
-        properties = dict(report.user_properties)
-        crash = report.when not in ("setup", "call", "teardown")
-        severity = "critical" if crash else str(properties.get("severity", "normal"))
-        self.stream.write(
-            "report",
-            node=report.nodeid,
-            when="crash" if crash else report.when,
-            outcome=report.outcome,
-            duration=round(report.duration, 4),
-            severity=severity,
-            wasxfail=hasattr(report, "wasxfail"),
-            rerun=getattr(report, "rerun", 0),
-            retries=properties.get("connection_retries", 0),
-            text=str(report.longrepr)[-TEXT:] if report.failed else "",
-        )
-        if report.when == "call" or report.outcome != "passed":
-            self.reported.add(report.nodeid)
-        if report.when == "call" and report.outcome == "passed":
-            self.passed.add(report.nodeid)
-        if report.outcome == "failed":
-            self.failed.add(report.nodeid)
-            if not crash:
-                self._abort(report.nodeid, severity)
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """After every other plugin: the last event, and a red exit code where green would be a lie."""
-        result = yield
-        why = self._unproved() if self.config.getini("release_guard") and int(session.exitstatus) == 0 else ""
-        if why:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            reporter = self.config.pluginmanager.getplugin("terminalreporter")
-            if reporter:
-                reporter.write_line(f"release guard: {why}", red=True)
-        self.stream.write("finish", exit=int(session.exitstatus))
-        self.stream.close()
-        return result
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """What this target leaves untested."""
-        left_out: set[str] = self.config.stash[NOT_TESTED]
-        for needs in sorted(left_out):
-            terminalreporter.write_line(f"not tested: {needs}")
-
-    def _collected(self, ids: list[str]) -> None:
-        self.planned |= set(ids)
-        self.stream.write("collected", ids=ids)
-
-    def _unproved(self) -> str:
-        if self.config.option.collectonly:
-            return ""
-        if self.failed:
-            return f"{sorted(self.failed)[0]} failed"
-        if len(self.passed) < self.config.getoption("--min-passed"):
-            return f"{len(self.passed)} passed, at least {self.config.getoption('--min-passed')} wanted"
-        missing = self.planned - self.reported
-        return f"{len(missing)} of {len(self.planned)} never reported" if missing else ""
-
-    def _abort(self, node: str, severity: str) -> None:
-        if severity not in ("blocker", "critical") or not self.stream.file or self.session is None:
-            return
-        why = f"{severity} check failed: {node}"
-        self.stream.write("abort", text=why)
-        self.session.shouldstop = why
-        distributed = self.config.pluginmanager.getplugin("dsession")
-        if distributed:
-            distributed.shouldstop = why
-
-
-# --- what is tested ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Target:
-    """One service as a suite sees it. `arms`: base URL and headers by arm; `facts`: what the runner knows, or {}."""
-
-    name: str
-    arm: str
-    urls: dict[str, str]
-    headers: dict[str, dict[str, str]] = field(repr=False)  # pins: pytest prints fixtures when a test fails
-    facts: dict[str, Any] = field(repr=False)
-
-    @property
-    def routed(self) -> bool:
-        """Whether it answers HTTP."""
-        return bool(self.urls)
-
-    @property
-    def revision(self) -> str:
-        """The revision that must answer; "" = nobody said."""
-        return str(self.facts.get("revisions", {}).get(self.arm, ""))
-
-    @property
-    def instances(self) -> list[dict[str, Any]]:
-        """The instances of that revision."""
-        return [i for i in self.facts.get("instances", ()) if i["revision"] == self.revision]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """All of them; `release`: id, weight, step, arm and suite, {} outside of a release."""
-
-    services: dict[str, Target]
-    release: dict[str, Any]
-
-
-TARGETS = pytest.StashKey[Targets]()
-NOT_TESTED: pytest.StashKey[set[str]] = pytest.StashKey()
-
-
-def read_targets(config: pytest.Config) -> Targets:
-    """Option, then variable, then the runner's context file."""
-    chosen = config.getoption("--release-target") or os.environ.get("ONLYVIPS_TARGET", "").split()
-    if chosen:
-        stable = config.getoption("--release-stable") or os.environ.get("ONLYVIPS_STABLE", "").split()
-        revision = config.getoption("--release-revision") or os.environ.get("ONLYVIPS_REVISION", "")
-        return Targets(given(chosen, stable, revision), {})
-    path = os.environ.get("ONLYVIPS_CONTEXT")
-    if not path:
-        return Targets({}, {})
-    found = json.loads(Path(path).read_text())
-    arm = found["arm"]
-    services = {name: in_context(name, arm, facts) for name, facts in found["services"].items()}
-    usable = {name: target for name, target in services.items() if target.routed or target.instances}
-    return Targets(usable, {key: value for key, value in found.items() if key != "services"})
-
-
-def given(chosen: list[str], stable: list[str], revision: str) -> dict[str, Target]:
-    """Targets of bare URLs."""
-    pairs = {"canary": dict(split(text) for text in chosen), "stable": dict(split(text) for text in stable)}
-    found = {}
-    for name in pairs["canary"]:
-        urls = {arm: urls[name] for arm, urls in pairs.items() if name in urls}
-        facts = {"revisions": {"canary": revision}} if revision else {}
-        found[name] = Target(name, "canary", urls, {arm: {} for arm in urls}, facts)
-    return found
-
-
-def split(text: str) -> tuple[str, str]:
-    """`SERVICE=URL`, or a URL of backend-api."""
-    name, sign, url = text.partition("=")
-    return (name, url) if sign and "/" not in name else ("backend-api", text)
-
-
-def in_context(name: str, arm: str, facts: dict[str, Any]) -> Target:
-    """A target of the release runner: the router's URL, told apart by pin."""
-    if not facts["routed"]:
-        return Target(name, arm, {}, {}, facts)
-    headers = {a: {"Host": facts["host"], "x-onlyvips-pin": pin} for a, pin in facts["pins"].items()}
-    return Target(name, arm, dict.fromkeys(headers, facts["url"]), headers, facts)
+    callspec = getattr(item, "callspec", None)
+    text = str(title.args[0]).format_map(Parameters(callspec.params if callspec else {}))
+    item.user_properties.append(("title", text))
+    function = getattr(item.obj, "__func__", item.obj) if isinstance(item, pytest.Function) else None
+    if function is not None and not hasattr(function, "__allure_display_name__"):
+        function.__allure_display_name__ = title.args[0]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> list[Any] | None:
-    """A check of services that are not there is not generated: a skip would hide it."""
-    own = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == "service"]
-    marks = own or list(collector.iter_markers("service"))
-    if not marks or not name.startswith("test"):
-        return None
-    names = {argument for mark in marks for argument in mark.args}
-    targets = collector.config.stash[TARGETS].services
-    if not targets or names & set(targets):
-        return None
-    collector.config.stash[NOT_TESTED].add(f"{name} (needs {', '.join(sorted(names))})")
-    return []
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out what applies to no service. A fault in a marker ends the run."""
+    for item in items:
+        fault = fault_of(item)
+        if fault and not is_worker(config):
+            raise pytest.UsageError(f"{item.nodeid}: {fault}")
+    left_out = {item for item in items if is_nowhere(item)}
+    config.stash[CENSUS].left_out |= {item.nodeid for item in left_out}
+    items[:] = [item for item in items if item not in left_out]
+
+
+def is_nowhere(item: pytest.Item) -> bool:
+    """Whether the test applies to no service."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("service") is NOWHERE
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The same fault on xdist's workers, where a usage error would be an internal one."""
+    if fault := fault_of(item):
+        pytest.fail(fault, pytrace=False)
+
+
+# --- generation -------------------------------------------------------------------------------------------------------
+
+
+def needs_of(item: Any) -> list[str]:
+    """What a test asks for by marker."""
+    return [str(need) for mark in item.iter_markers("needs") for need in mark.args]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`service` is each service that the check's marker names, or each with HTTP."""
+    """`service` is each service that the marker names (else each with HTTP, or with what is needed) and that fits."""
     targets = metafunc.config.stash[TARGETS].services
-    if not targets or not asks_for_us(metafunc.definition):
+    item = metafunc.definition
+    if not targets or not asks_for_us(item):
         return
-    mark = metafunc.definition.get_closest_marker("service")
-    names = [n for n in targets if (n in mark.args if mark else targets[n].routed)]
-    metafunc.parametrize("service", names, indirect=True)
+    marked = needs_of(item)
+    needs = {need for need in marked if need in NEEDS} | implied(metafunc.fixturenames)
+    named = [str(name) for mark in item.iter_markers("service") for name in mark.args]
+    missing = metafunc.config.stash[CENSUS].not_tested
+    fit = []
+    for name in named or [n for n, target in targets.items() if target.routed or (marked and "http" not in needs)]:
+        lacks = [NEEDS[need] for need in NEEDS if need in needs and name in targets and not targets[name].has(need)]
+        if name not in targets:
+            lacks = [f"{name} among the targets"]
+        if lacks:
+            missing.setdefault(lacks[0], []).append(f"{item.name}[{name}]")
+        else:
+            fit.append(name)
+    metafunc.parametrize("service", fit or [NOWHERE], indirect=True)
+
+
+def implied(fixtures: Iterable[str]) -> set[str]:
+    """What a test needs because of the fixtures that it asks for."""
+    asked = set(fixtures)
+    http = {"http"} if asked & {"api", "onlyvips_api", "stable_api"} else set()
+    return http | ({"stable"} if "stable_api" in asked else set())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A missing target is a usage error, never a skip."""
-    if hasattr(session.config, "workerinput") or session.config.stash[TARGETS].services:
-        return
-    if any(asks_for_us(item) for item in session.items):
-        raise pytest.UsageError(NO_TARGET)
+    """A missing target is a usage error, never a skip (on xdist's workers the fixture says it)."""
+    targets = session.config.stash[TARGETS]
+    if not is_worker(session.config) and not targets.services and any(asks_for_us(item) for item in session.items):
+        raise pytest.UsageError(targets.problem)
 
 
-def asks_for_us(item: pytest.Item) -> bool:
+def asks_for_us(item: Any) -> bool:
     """Whether a test's `service` is our fixture, and not a parameter or a fixture of its own."""
     own = {name.strip() for mark in item.iter_markers("parametrize") for name in names_of(mark.args[0])}
     found = getattr(item, "_fixtureinfo", None)
@@ -377,9 +322,6 @@ def asks_for_us(item: pytest.Item) -> bool:
 def names_of(argument: Any) -> list[str]:
     """The names of a parametrize mark."""
     return argument.split(",") if isinstance(argument, str) else list(argument)
-
-
-NO_TARGET = "no target: give --release-target [SERVICE=]URL, or set ONLYVIPS_TARGET"
 
 
 # --- fixtures ---------------------------------------------------------------------------------------------------------
@@ -394,24 +336,34 @@ def release(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def service(request: pytest.FixtureRequest) -> Target:
     """The service under test."""
+    targets = request.config.stash[TARGETS]
     if not hasattr(request, "param"):
-        raise pytest.UsageError(NO_TARGET)
-    return request.config.stash[TARGETS].services[request.param]
+        raise pytest.UsageError(targets.problem)
+    return targets.services[request.param]
 
 
 @pytest.fixture(scope="session")
-def _clients() -> Iterator[dict[tuple[str, str], httpx.Client]]:
-    """One client per service and arm, kept open for the session."""
-    found: dict[tuple[str, str], httpx.Client] = {}
+def api_client_args() -> dict[str, Any]:
+    """More arguments for every httpx client; a suite may override this."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def _connections(request: pytest.FixtureRequest, api_client_args: dict[str, Any]) -> Iterator[Connections]:
+    """The session's clients."""
+    from onlyvips_release.exchange import Connections  # noqa: PLC0415 - only where a suite talks to a service
+
+    stash = request.config.stash
+    found = stash[CONNECTIONS] = Connections(api_client_args, stash[MASK])
     yield found
-    for client in found.values():
-        client.close()
+    found.close()
+    del stash[CONNECTIONS]
 
 
 @pytest.fixture
-def onlyvips_api(service: Target, _clients: Any, request: pytest.FixtureRequest) -> httpx.Client:
+def onlyvips_api(service: Target, _connections: Connections) -> httpx.Client:
     """An httpx client on the arm under test."""
-    return connected(service, service.arm, _clients, request.node)
+    return _connections.client(service, service.arm)
 
 
 @pytest.fixture
@@ -421,46 +373,20 @@ def api(onlyvips_api: httpx.Client) -> httpx.Client:
 
 
 @pytest.fixture
-def stable_api(service: Target, _clients: Any, request: pytest.FixtureRequest) -> httpx.Client:
+def stable_api(service: Target, _connections: Connections) -> httpx.Client:
     """An httpx client on stable."""
-    if "stable" not in service.urls:
-        raise pytest.UsageError("no stable: give --release-stable [SERVICE=]URL, or set ONLYVIPS_STABLE")
-    return connected(service, "stable", _clients, request.node)
+    return _connections.client(service, "stable")
 
 
 @pytest.fixture(scope="session")
 def metrics(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The judge's view at the start of this run, by service; {} outside of a release."""
+    """What the judge had counted when this run began: service -> metric -> arm -> [bad, total]; {} outside of a
+    release."""
     found: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
     return found
 
 
-def connected(
-    target: Target, arm: str, clients: dict[tuple[str, str], httpx.Client], item: pytest.Item
-) -> httpx.Client:
-    """A client whose *connections* are tried again, before anything was sent: at most 3 in 5 s, each one counted."""
-    import httpx  # noqa: PLC0415
-    import tenacity  # noqa: PLC0415
-
-    key = (target.name, arm)
-    if key not in clients:
-        transport = httpx.HTTPTransport()
-        send = transport.handle_request
-        refused = tenacity.retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout))
-        counted: list[int] = []
-
-        def again(state: tenacity.RetryCallState) -> None:
-            counted.append(1)
-            item.user_properties.append(("connection_retries", len(counted)))
-
-        retrying = tenacity.Retrying(
-            retry=refused,
-            stop=tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(5),
-            wait=tenacity.wait_fixed(0.2),
-            before_sleep=again,
-            reraise=True,
-        )
-        transport.handle_request = lambda request: retrying(send, request)  # type: ignore[method-assign]
-        headers = {"User-Agent": "onlyvips-release", **target.headers[arm]}
-        clients[key] = httpx.Client(base_url=target.urls[arm], headers=headers, timeout=10, transport=transport)
-    return clients[key]
+@pytest.fixture(scope="session")
+def left_behind(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """`left_behind(what)`: something stays on the platform after this run; it is listed at the end and in reports."""
+    return request.config.stash[CENSUS].left_behind.add

@@ -22,6 +22,7 @@ from onlyvips_release.history import HistoryFolder, lessons
 from onlyvips_release.journal import FileJournal, journals, unfinished
 from onlyvips_release.lease import REPAIR, FileLease, held, holder, me
 from onlyvips_release.lifecycle import FINAL, Release, replay
+from onlyvips_release.masking import is_secret, secrets_in
 from onlyvips_release.model import Arm, Request, SuiteResult
 from onlyvips_release.operator import RequestFile
 from onlyvips_release.place import Place, find_place, frozen
@@ -29,14 +30,12 @@ from onlyvips_release.plan import ReleasePlan, Revision, Service, Suite
 from onlyvips_release.ports import Guardian, Ports, SuiteRequest, SuiteRun
 from onlyvips_release.publish import publish
 from onlyvips_release.runner import Runner
+from onlyvips_release.targets import ADMIN
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
-
-SCRUBBED = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL")
-"""Names with these words do not reach the suites' environment."""
 
 OnEvent = Callable[[events.Event, Release], None]
 
@@ -345,9 +344,10 @@ class Platform:
 
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
-        env = {name: value for name, value in self.place.env.items() if not any(w in name.upper() for w in SCRUBBED)}
-        folder = self.place.reports / release
-        return PytestChecks(folder, {"services": self._addresses(token)}, self.folder, sys.executable, self.clock, env)
+        env = {name: value for name, value in self.place.env.items() if not is_secret(name)}
+        folder, known = self.place.reports / release, {"services": self._addresses(token)}
+        hidden = secrets_in(self.place.env)
+        return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
 
     def _addresses(self, token: str) -> dict[str, Any]:
         host, port = self.plan.listen
@@ -362,6 +362,7 @@ class Platform:
                 "health": service.health.path if service.health else "/",
                 "pins": pins,
                 "identity": identity,
+                "admin": self.place.env.get(ADMIN, ""),
             }
         return found
 
@@ -457,11 +458,15 @@ class Platform:
 
     def _suite(self, name: str, arm: Arm, release: str, token: str) -> SuiteRun:
         suite: Suite = self.plan.smoke if name == "smoke" else self.plan.canary
+        request = SuiteRequest(name, suite, arm, 0, self.context(release))
+        return self.checks(release, token).start(request)
+
+    def context(self, release: str) -> dict[str, Any]:
+        """What a suite may know of the platform as it stands, outside of a release."""
         kept = {name: workload.stable() for name, workload in self.workloads.items()}
         serves = {name: revision.name if revision else "" for name, revision in kept.items()}
         instances = [i for workload in self.workloads.values() for i in workload.inspect()]
-        context = {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
-        return self.checks(release, token).start(SuiteRequest(name, suite, arm, 0, context))
+        return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
 
     def _token(self, release: str) -> str:
         path = self.state / "releases" / release / "token"

@@ -19,6 +19,7 @@ from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.lease import FileLease
 from onlyvips_release.model import Arm
 from onlyvips_release.plan import Health, Process, Revision, Service
+from onlyvips_release.targets import LOG_BEGINS, output_of
 from onlyvips_release.workloads.process import ProcessWorkload
 
 pytestmark = pytest.mark.slow
@@ -146,10 +147,19 @@ def test_process_sees_its_named_secret_and_nothing_else_of_our_environment(workl
     install(workload)
     log = Path(workload.inspect()[0].log)
     deadline = time.monotonic() + 5
-    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+    while not output_of(str(log)).strip() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert log.read_text().split() == ["up", "v1", "s3cret", "-"]
+    assert output_of(str(log)).split() == ["up", "v1", "s3cret", "-"]
     assert "s3cret" not in workload.record.read_text()
+
+
+def test_output_of_a_process_begins_below_that_of_its_forerunner(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    assert output_of(str(log)) == ""
+    log.write_text(f"{LOG_BEGINS}\nhandled update 310\nTraceback\n{LOG_BEGINS}\nhandled update 1\n")
+    assert output_of(str(log)) == "handled update 1\n"
+    log.write_text("x" * 300_000 + "end")
+    assert len(output_of(str(log))) == 256 * 1024
 
 
 def test_missing_secret_is_named(workload: ProcessWorkload) -> None:

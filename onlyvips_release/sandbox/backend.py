@@ -61,7 +61,7 @@ class Backend:
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._started = time.time()
         self._router = Router("Bu endpoint bulunamadı. Lütfen API belgelerine bakın.")
-        store = Store()
+        self.store = store = Store()
         accounts = Accounts(store, faults, secret)
         accounts.routes(self._router)
         Tasks(accounts, store, faults).routes(self._router)

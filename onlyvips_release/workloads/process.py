@@ -29,6 +29,7 @@ from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.model import Arm, Endpoint, Instance
 from onlyvips_release.plan import Process, Revision, Service
 from onlyvips_release.ports import Clock, Files
+from onlyvips_release.targets import LOG_BEGINS, output_of
 
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
@@ -208,7 +209,7 @@ class ProcessWorkload:
     def _failed(self, slot: Slot, why: str) -> str:
         self.clock.sleep(LAST_WORDS)
         with contextlib.suppress(OSError):
-            last = Path(slot.log).read_text(errors="replace").splitlines()[-3:]
+            last = output_of(slot.log).splitlines()[-3:]
             why += "; its last words: " + " / ".join(line[:200] for line in last) if last else ""
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 
@@ -250,7 +251,7 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
     writer = -1
     try:
-        writer, pump = logpump.start(str(log))
+        writer, pump = logpump.start(str(log), LOG_BEGINS)
         CHILDREN.append(pump)
         child = subprocess.Popen(
             words,

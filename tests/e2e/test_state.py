@@ -97,7 +97,7 @@ def test_log_that_somebody_took_away_is_begun_anew_and_its_writer_notices_nothin
 
 def test_log_of_a_chatty_process_is_bounded_and_survives_it(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    command = [sys.executable, "-I", "-S", logpump.__file__, str(path), "100000"]
+    command = [sys.executable, "-I", "-S", logpump.__file__, str(path), "100000", "=== begins ==="]
     lines = b"".join(b"line %06d\n" % n for n in range(100_000))
     subprocess.run(command, input=lines, check=True, env={})
     assert size(tmp_path) <= 2 * 100_000
