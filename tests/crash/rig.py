@@ -74,8 +74,8 @@ class Users(threading.Thread):
 class CrashRig(Rig):
     """Two services; suites that take no time, a lease of two seconds."""
 
-    def __init__(self) -> None:
-        super().__init__(SERVICES)
+    def __init__(self, services: tuple[str, ...] = SERVICES) -> None:
+        super().__init__(services)
         self.number = 1
 
     def quick(self, canary: str, **changes: Any) -> Path:
