@@ -40,6 +40,7 @@ long: $(READY)  ## what does not fit into CI: once per issue, its table is commi
 	$(BIN)/python -m benchmarks --long
 	$(BIN)/python -m tests.crash.faults
 	$(BIN)/python -m tests.crash.cells
+	$(BIN)/python -m tests.e2e.faults
 	$(BIN)/python -m tests.gate.mutations --healthy 200
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/gate/test_hostile_suites.py
 

@@ -365,6 +365,7 @@ class Seen:
         self.run: list[str] = []
         self.red: set[str] = set()
         self.texts: list[str] = []
+        self.titles: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One phase of one test."""
@@ -373,6 +374,7 @@ class Seen:
         if report.failed:
             self.red.add(short(report.nodeid))
             self.texts.append(report.longreprtext)
+            self.titles[short(report.nodeid)] = str(dict(report.user_properties).get("title", ""))
 
 
 def short(node: str) -> str:

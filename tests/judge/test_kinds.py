@@ -28,6 +28,7 @@ class Arms:
     def __init__(self, seed: int, change: Callable[[dict[str, float]], None] = lambda canary: None) -> None:
         self.random = random.Random(seed)
         healthy = {"errors": 0.002, "ms": 20.0, "business": 0.1, "cpu": 0.004, "memory": 1e8, "share": 1.0, "leak": 0.0}
+        healthy |= {"late": 0.0, "late_share": 1.0}
         self.now = {Arm.CANARY: dict(healthy), Arm.STABLE: dict(healthy)}
         change(self.now[Arm.CANARY])
         self.sums = {arm: {"good": 0, "bad": 0, "business": 0, "cpu": 0.0} for arm in Arm}
@@ -47,7 +48,8 @@ class Arms:
             sums["business"] += binomial(self.random, n, how["business"])
             sums["cpu"] += n * how["cpu"] * math.exp(self.random.gauss(0, 0.05)) + 0.005 * dt
             for _ in range(n):
-                k = bucket(how["ms"] * math.exp(self.random.gauss(0, 0.5)))
+                late = how["late"] if how["late"] and self.random.random() < how["late_share"] else 0.0
+                k = bucket(how["ms"] * math.exp(self.random.gauss(0, 0.5)) + late)
                 self.latency[arm][k] = self.latency[arm].get(k, 0) + 1
             memory = how["memory"] * (1 + how["leak"] * self.time / 60) * math.exp(self.random.gauss(0, 0.005))
             found[arm] = (
