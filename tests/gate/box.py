@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from onlyvips_release.clients.processes import birth
 from onlyvips_release.demo import free_ports
 from onlyvips_release.sandbox.backend import Backend
 from onlyvips_release.sandbox.faults import Faults
@@ -127,7 +128,7 @@ class Box:
     def context(self, arm: str = "canary", admin: bool = True) -> dict[str, Any]:
         """As the release runner describes it; the bot is seen where stable is under test."""
         process = psutil.Process()
-        identity = f"pid {process.pid} started {process.create_time():.2f} command 0123"
+        identity = f"pid {process.pid} started {birth(process.pid):.2f} command 0123"
         services: dict[str, Any] = {}
         for name in (*HEALTH, "flirt-bot"):
             instance = {"identity": identity, "pid": process.pid, "alive": True, "port": self.ports.get(name)}
