@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint types contracts unit long bench node clean
+.PHONY: demo test slices check lint types contracts unit long bench node clean
 
 demo: $(READY)  ## a good release promoted, a bad one rolled back (about a minute)
 	@$(BIN)/onlyvips-release demo
 
-test: $(READY)  ## everything that this machine can run
-	$(BIN)/python -m pytest
+test: $(READY)  ## what this machine can run, in ten minutes
+	$(BIN)/python -m pytest -m "not slice"
 	@$(BIN)/python -m tests.missing
+
+slices: $(READY)  ## parts of the long tables, and the slowest releases: with `make test` that is all that CI runs
+	$(BIN)/python -m pytest -m slice
 
 check: lint types contracts unit  ## seconds: before every commit
 

@@ -115,13 +115,14 @@ def recover(plan: str | None, as_json: bool, yes: bool, guardian: bool) -> None:
     PLAN: the plan file or the platform's name; without it every platform of this machine. The release's own journal
     says what is to be done, not the file.
     """
-    from onlyvips_release.console import shown  # noqa: PLC0415
     from onlyvips_release.overview import idle  # noqa: PLC0415
 
     for folder in [folder for folder in folders(plan) if not idle(folder)]:
         platform = known(folder)
         if platform is None:
             continue  # a crash before its first release began
+        from onlyvips_release.console import shown  # noqa: PLC0415
+
         with shown(platform, as_json=as_json) as tell:
             release = platform.take_over(asked("recover", ""), tell, guardian=guardian)
         if release is not None:

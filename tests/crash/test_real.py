@@ -9,7 +9,7 @@ import pytest
 from tests.crash.cells import Cell, chosen, commit, run
 from tests.crash.rig import CrashRig
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.slice]
 SLICE = 25
 
 

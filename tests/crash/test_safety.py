@@ -350,6 +350,7 @@ def test_recover_with_nothing_to_do_is_exit_0_in_150_ms_of_cpu(rig: CrashRig) ->
     assert min(took) <= 0.15, took
 
 
+@pytest.mark.slice
 def test_after_ten_releases_as_many_processes_sockets_descriptors_and_files_as_before() -> None:
     """One release warms up; in ten more every second one is aborted."""
     with CrashRig(("miniapp",)) as rig:

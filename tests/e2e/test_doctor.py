@@ -12,10 +12,11 @@ import pytest
 
 from onlyvips_release import doctor
 from onlyvips_release.place import Place
-from tests.e2e.rig import Rig
+from tests.e2e.rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 Plan = dict[str, Any]
+SAMPLE = ROOT / "tests" / "samples" / "journal-0.1.0.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
     assert doctor.lease("lease", platform).state == "ok"
     journal = rig.state / "e2e" / "releases" / "r0009" / "journal.jsonl"
     journal.parent.mkdir(parents=True)
-    journal.write_text("")
+    journal.write_text(SAMPLE.read_text().splitlines(keepends=True)[0])
     assert "r0009" in doctor.unfinished("journal", platform).text
     journal.unlink()
     assert doctor.unfinished("journal", platform).state == "ok"

@@ -43,6 +43,7 @@ def test_fault_that_the_router_sees_is_rolled_back_by_name(fault: str, metric: s
         assert words in release.outcome.sentence
 
 
+@pytest.mark.slice
 def test_second_release_starts_from_the_first_ones_history_and_sees_cpu_and_memory_by_it() -> None:
     with Rig(("backend-api",)) as rig:
         rig.up()
@@ -74,6 +75,7 @@ def test_absolute_limit_of_memory_stops_a_leak_in_the_first_release() -> None:
         assert "your absolute limit is 150 MB" in release.outcome.sentence
 
 
+@pytest.mark.slice
 def test_absolute_limit_of_cpu_stops_a_burn_in_the_first_release() -> None:
     with Rig(("backend-api",)) as rig:
         rig.up()

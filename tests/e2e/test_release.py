@@ -240,7 +240,7 @@ def test_shared_errors_weigh_on_both_arms_alike_and_convict_nobody(rig: Rig, tmp
     mix.write_text(json.dumps(calls))
     rig.load(900, "--mix", str(mix))
     release = rig.release("v2", steps=[{"weight": 50, "bake": "10s"}], patience="0s", watch="2s")
-    view = next(v for v in release.judge.look().metrics if v.service == "backend-api" and v.metric == "errors")
+    view = next(v for v in release.judge.views() if v.service == "backend-api" and v.metric == "errors")
     assert release.outcome is not None
     assert release.outcome.verdict is not Verdict.FAIL
     for bad, total in ((view.canary_bad, view.canary_total), (view.stable_bad, view.stable_total)):

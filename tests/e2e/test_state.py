@@ -104,6 +104,7 @@ def test_log_of_a_chatty_process_is_bounded_and_survives_it(tmp_path: Path) -> N
     assert path.read_bytes().endswith(b"line 099999\n")
 
 
+@pytest.mark.slice
 def test_release_whose_controller_was_killed_is_ended_by_recover_without_a_failed_request() -> None:
     with Rig() as rig:
         rig.up()

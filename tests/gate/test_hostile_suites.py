@@ -491,6 +491,7 @@ def on_workers() -> list[Case]:
 
 
 @pytest.mark.slow
+@pytest.mark.slice
 @pytest.mark.parametrize("case", on_workers(), ids=lambda case: case.number)
 def test_verdict_is_the_same_on_two_workers_or_stricter(case: Case, outcome: Callable[[Case], Outcome]) -> None:
     got = outcome(case)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.gate.mutations import DOC, MUTATIONS, in_parts, table
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.slice]
 
 
 @pytest.fixture(scope="module")

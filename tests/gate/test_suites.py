@@ -149,6 +149,7 @@ def twenty() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slice
 def test_sound_platform_passes_twenty_times_in_a_row_at_last_with_all_tasks_used_up(
     twenty: subprocess.Popen[str],
 ) -> None:
