@@ -28,7 +28,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox
+	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox --ignore=tests/reporting --ignore=tests/browser --ignore=tests/crash
 
 node: .node/.ready  ## what the browser's tests need beside Chromium: Allure, and axe-core for accessibility
 

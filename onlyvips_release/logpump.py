@@ -1,7 +1,7 @@
-"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES LINE < pipe`.
+"""Keeps the last output of one process in a bounded pair of files: `python logpump.py FILE LIMIT_BYTES [LINE] < pipe`.
 
-A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. LINE (none
-if empty) comes first: below it is this process's output, above it its forerunner's. It ends by itself when the last
+A process writes into a pipe, this writes the file: so logs survive the controller and cannot fill the disk. LINE comes
+first: below it is this process's output, above it its forerunner's. It ends by itself when the last
 writer is gone. Run as a script with the standard library only.
 """
 
@@ -37,7 +37,7 @@ def start(path: str, line: str = "") -> tuple[int, subprocess.Popen[bytes]]:
     return writer, pump
 
 
-def pump(path: str, limit: int, line: str) -> None:
+def pump(path: str, limit: int, line: str = "") -> None:
     """Copy `line` and standard input to `path`; at `limit` bytes the file becomes `path`.1 and a new one is begun."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -59,4 +59,4 @@ def pump(path: str, limit: int, line: str) -> None:
 
 
 if __name__ == "__main__":
-    pump(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    pump(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4])

@@ -96,6 +96,7 @@ def test_bad_canary_is_rolled_back_within_seconds_and_blamed_by_name() -> None:
     assert len(sampled) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rps", [1, 10, 100])
 def test_equal_canary_is_never_judged_a_failure(rps: float) -> None:
     for seed in range(4):

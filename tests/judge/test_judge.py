@@ -281,6 +281,7 @@ def test_counts_that_wait_for_stable_do_not_cross_a_shift() -> None:
     assert judge.silent() == ("s",)
 
 
+@pytest.mark.slow
 def test_canary_between_the_two_lines_is_not_told_that_one_more_request_would_do() -> None:
     ends = [simulate(100, lambda _: (0.0165, 0.01), seed, seconds=900)[0].end() for seed in range(8)]
     undecided = [word.sentence for word in ends if word.reason == "not_enough_evidence"]
@@ -297,6 +298,7 @@ def test_outage_that_both_arms_share_convicts_nobody() -> None:
         assert compare.evidence < 20, tick
 
 
+@pytest.mark.slow
 def test_canary_on_the_never_accept_line_is_hardly_ever_promoted() -> None:
     """beta = 5 %; catches a promotion that asks the tolerated line."""
     ends = [simulate(100, lambda _: (0.02, 0.01), seed, seconds=300)[0].end() for seed in range(30)]

@@ -17,6 +17,7 @@ from onlyvips_release.judge.buckets import bucket
 from onlyvips_release.model import Arm, Counters, Series, Verdict
 from onlyvips_release.plan import JudgePlan
 
+pytestmark = pytest.mark.slow
 PLAN = JudgePlan(block=timedelta(seconds=8), warm_up=timedelta(seconds=4))
 SERVICES = ("a", "b", "c")
 
