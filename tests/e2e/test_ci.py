@@ -18,7 +18,7 @@ from tests.e2e.rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 QUICK: dict[str, Any] = {
-    "steps": [{"weight": 10, "bake": "1s"}],
+    "steps": [{"weight": 50, "bake": "2s"}],
     "patience": "0s",
     "watch": "1s",
     "judge": {"tick": "500ms"},
