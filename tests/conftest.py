@@ -1,0 +1,27 @@
+"""Which whole files and folders are slices: too long for the ten minutes of `make test`, run by `make slices` and CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SLICES = (
+    "browser",
+    "crash",
+    "reporting",
+    "telemetry",
+    "e2e/test_faults.py",
+    "e2e/test_metrics.py",
+    "gate/test_canary_checks.py",
+    "gate/test_suites.py",
+    "gate/test_traps.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` looks at the marks."""
+    for item in items:
+        if any(item.path.is_relative_to(Path(__file__).parent / part) for part in SLICES):
+            item.add_marker(pytest.mark.slice)
