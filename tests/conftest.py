@@ -1,4 +1,4 @@
-"""Which whole files and folders are slices: too long for the ten minutes of `make test`, run by `make slices` and CI."""
+"""Whole files and folders that are slices: too long for ten minutes of `make test`; `make slices` runs them."""
 
 from __future__ import annotations
 
