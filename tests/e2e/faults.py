@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,10 +32,16 @@ DOC = ROOT / "docs" / "faults.md"
 BACKEND, FRONT, BOT = "backend-api", "miniapp", "flirt-bot"
 
 CHECKED = (
-    (BACKEND, "error_as_200=0.1"), (BACKEND, "lost_header=1"), (BACKEND, "no_signin=1"), (BACKEND, "auth_open=1"),
-    (BACKEND, "lost_field=1"), (BACKEND, "changed_type=1"), (BACKEND, "business_loss=1"), (FRONT, "asset_404=1"),
-)  # fmt: skip
-"""Faults that a check sees before any user does."""
+    (BACKEND, "error_as_200=1", "entry_is_found_by_its_id[backend-api-content]"),
+    (BACKEND, "lost_header=1", "badges_are_shown[backend-api]"),
+    (BACKEND, "no_signin=1", "user_is_who_he_is[backend-api]"),
+    (BACKEND, "auth_open=1", "without_token_it_is_refused[backend-api-me]"),
+    (BACKEND, "lost_field=1", "list_of_tasks_says_success[backend-api]"),
+    (BACKEND, "changed_type=1", "every_task_has_its_fields[backend-api-number]"),
+    (BACKEND, "business_loss=1", "completed_task_waits[backend-api]"),
+    (FRONT, "asset_404=1", "named_files_are_there[miniapp-js]"),
+)
+"""Faults that a check sees before any user does, and the check that says it best: it must turn red."""
 SIMULATED = (
     "errors=0.02", "error_methods=POST errors=0.1", "errors_after=60 errors=0.02", "hang=0.02", "reset=0.02",
     "latency_ms=40", "latency_share=0.05 latency_ms=600", "business_refused=0.5",
@@ -83,15 +88,11 @@ def by_checks() -> list[Row]:
     """The smoke suite, pinned to a canary with the fault; in a process that runs no pytest of its own."""
     with tempfile.TemporaryDirectory(prefix="onlyvips-faults-") as folder, box(Path(folder)) as found:
         assert not run(found, None, "smoke_tests").red
-        seen = {faults: run(found, faulty(service, faults), "smoke_tests") for service, faults in CHECKED}
-    often = Counter(name for one in seen.values() for name in one.red)
-    rows = []
-    for faults, one in seen.items():
-        first, *more = sorted(one.red, key=lambda name: (often[name], name)) or [""]
-        also = f" and {len(more)} more" if more else ""
-        by = f"smoke check `{first}`{also}" if first else ""
-        rows.append(Row(faults, by, "before any traffic", one.titles.get(first, "")))
-    return rows
+        rows = []
+        for service, faults, check in CHECKED:
+            title = run(found, faulty(service, faults), "smoke_tests").titles.get(check)
+            rows.append(Row(faults, f"smoke check `{check}`", "before any traffic", title) if title else Row(faults))
+        return rows
 
 
 def faulty(service: str, faults: str) -> Mutation:

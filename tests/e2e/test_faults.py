@@ -24,7 +24,7 @@ def test_fault_has_a_finder_in_the_table(fault: str) -> None:
 
 
 def test_table_has_the_rows_that_are_measured() -> None:
-    measured = [*SIMULATED, *(faults for _, faults in (*CHECKED, *REAL))]
+    measured = [*SIMULATED, *(one[1] for one in (*CHECKED, *REAL))]
     assert sorted(row.faults for row in ROWS) == sorted(measured), "make it anew: python -m tests.e2e.faults"
 
 
@@ -41,8 +41,9 @@ def test_judge_finds_nothing_where_nothing_is_wrong() -> None:
 def test_checks_find_theirs_as_the_table_says() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.e2e.faults", "--checks"], cwd=ROOT, env=own_environment(), capture_output=True,
-        text=True, timeout=120, check=True,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = committed(done.stdout)
     assert [row for row in found if row not in ROWS] == [], "make it anew: python -m tests.e2e.faults"
     assert len(found) == len(CHECKED)
