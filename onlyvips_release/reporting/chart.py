@@ -159,7 +159,7 @@ def intervals(story: Story, service: str) -> dict[float, tuple[float, float]]:
     history = story.release.judge.known.get(service)
     interval = Interval(history.rate if history else UNKNOWN_RATE, story.release.plan.judge.tick.total_seconds())
     found, before = {}, (0, 0, 0, 0)
-    for point in story.points:
+    for point in drawn(story.points):
         if point.watch:
             break
         counts = point.counts[service]
@@ -205,10 +205,15 @@ def volume_panel(story: Story) -> Panel:
     )
 
 
+def drawn(points: Sequence[Point]) -> Sequence[Point]:
+    """At most `MOST` of them, evenly."""
+    return points[:: max(1, -(-len(points) // MOST))]
+
+
 def pieces(points: Sequence[Point]) -> list[list[Point]]:
     """Runs of judged ticks that belong together: a gap, another weight, or the promotion begins a new one."""
     found: list[list[Point]] = [[]]
-    for one in points[:: max(1, -(-len(points) // MOST))]:
+    for one in drawn(points):
         last = found[-1][-1] if found[-1] else one
         if one.trouble or (one.watch, one.weight) != (last.watch, last.weight):
             found.append([])
