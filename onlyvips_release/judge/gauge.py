@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist, stdev
 
+from onlyvips_release.judge.ingest import Reading
 from onlyvips_release.judge.mixture import Mixture
 
 HEIGHTS = (0.5, 1.0, 2.0, 4.0)
@@ -32,6 +34,32 @@ def spread(blocks: Sequence[float], floor: float, *, pairs: bool = True) -> floa
     if len(blocks) < 3:
         return None
     return CAUTION * max(stdev(blocks) * (1 if pairs else math.sqrt(2)), floor)
+
+
+@dataclass(slots=True)
+class Block:
+    """Sums of one arm in one block. `least`: an amount that is not told from nothing."""
+
+    amount: float = 0.0
+    per: float = 0.0
+    least: float = 0.0
+
+    def add(self, reading: Reading | None) -> None:
+        """One tick; None = not seen."""
+        if reading:
+            self.amount += reading[0]
+            self.per += reading[1]
+            self.least += reading[2]
+
+
+def levels(canary: Block, stable: Block) -> tuple[float | None, float | None]:
+    """Amount per unit of each arm; None = not seen.
+
+    Neither is said to use less than what the arm with fewer units could use unnoticed: next to nothing has no ratio.
+    """
+    least = max((arm.least / arm.per for arm in (canary, stable) if arm.per), default=0.0)
+    c, b = (max(arm.amount / arm.per, least) if arm.per else 0.0 for arm in (canary, stable))
+    return c or None, b or None
 
 
 class Gauge:

@@ -14,15 +14,14 @@ from statistics import correlation, stdev
 from onlyvips_release.judge import dispersion
 from onlyvips_release.judge.buckets import bucket
 from onlyvips_release.judge.dispersion import History, Three
-from onlyvips_release.judge.ingest import Seen
+from onlyvips_release.judge.gauge import Block, levels
+from onlyvips_release.judge.ingest import Reading, Seen
 from onlyvips_release.judge.latency import choose, slower_than
 
 LEAST_TICKS = 30
 """A shorter record teaches nothing."""
 
 Ratios = tuple[float, ...]
-Reading = tuple[float, float]
-"""(amount, per)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +133,15 @@ def _blocks(ticks: Sequence[tuple[Reading | None, Reading | None]], block: int) 
     """(ln canary / stable, ln stable) of every whole block where both, or stable, were seen."""
     ratios, own = [], []
     for begin in range(0, len(ticks) - block + 1, block):
-        part = ticks[begin : begin + block]
-        c, nc, b, nb = (sum((tick[side] or (0.0, 0.0))[i] for tick in part) for side in (0, 1) for i in (0, 1))
-        if b > 0 and nb > 0:
-            own.append(math.log(b / nb))
-            if c > 0 and nc > 0:
-                ratios.append(math.log(c / nc) - math.log(b / nb))
+        arms = Block(), Block()
+        for readings in ticks[begin : begin + block]:
+            for arm, reading in zip(arms, readings, strict=True):
+                arm.add(reading)
+        canary, stable = levels(*arms)
+        if stable:
+            own.append(math.log(stable))
+            if canary:
+                ratios.append(math.log(canary / stable))
     return tuple(ratios[-60:]), tuple(own[-60:])
 
 

@@ -15,6 +15,9 @@ NAMES = 64
 FREE_CPU = 0.02
 """Share of a core that a process may use without requests."""
 
+Reading = tuple[float, float, float]
+"""What a tick adds to a gauge's block: amount, per, and the least amount that is told from nothing."""
+
 
 @dataclass(slots=True)
 class Side:
@@ -37,13 +40,14 @@ class Side:
         counts = self.latency or {}
         return sum(count for k, count in counts.items() if k > last), sum(counts.values())
 
-    def cpu_reading(self, dt: float) -> tuple[float, float] | None:
-        """(seconds of CPU, requests) of a tick of `dt` s; what a process costs without requests is not counted."""
-        return None if self.cpu is None else (max(self.cpu - FREE_CPU * dt, 0.0), self.total)
+    def cpu_reading(self, dt: float) -> Reading | None:
+        """Seconds of CPU per request in a tick of `dt` s; what a process costs without requests is not counted."""
+        free = FREE_CPU * dt
+        return None if self.cpu is None else (self.cpu - free, self.total, free)
 
-    def memory_reading(self) -> tuple[float, float] | None:
-        """(bytes, 1)."""
-        return None if self.memory is None else (self.memory, 1.0)
+    def memory_reading(self) -> Reading | None:
+        """Bytes."""
+        return None if self.memory is None else (self.memory, 1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import ClassVar
 from onlyvips_release.judge import gauge, latency
 from onlyvips_release.judge.buckets import bucket, edge
 from onlyvips_release.judge.compare import Compare, Lines
-from onlyvips_release.judge.gauge import Gauge, Leak
+from onlyvips_release.judge.gauge import Block, Gauge, Leak, levels
 from onlyvips_release.judge.history import ServiceHistory
-from onlyvips_release.judge.ingest import Seen, Side
+from onlyvips_release.judge.ingest import Reading, Seen, Side
 from onlyvips_release.judge.latency import Latency
 from onlyvips_release.judge.sentences import percent, share, times
 from onlyvips_release.judge.volume import Volume
@@ -429,7 +429,7 @@ class Level(Kind):
         self.left = setting.planned - self.wait
         self.gauge: Gauge | None = None
         self.own: list[float] = []
-        self.part = (Heap(), Heap())
+        self.part = (Block(), Block())
         self.ticks = self.strikes = 0
         self.ratio = 0.0
         self.blocks = 0
@@ -446,8 +446,8 @@ class Level(Kind):
         """(ln ratios of equal arms, ln levels of stable alone), a block each."""
 
     @abstractmethod
-    def reading(self, side: Side) -> tuple[float, float] | None:
-        """What a tick adds to the block as (amount, per); None = not seen."""
+    def reading(self, side: Side) -> Reading | None:
+        """What a tick adds to the block; None = not seen."""
 
     @abstractmethod
     def absolute(self, side: Side) -> float | None:
@@ -468,8 +468,8 @@ class Level(Kind):
             return
         self.left -= 1
         self.ticks += 1
-        for heap, side in zip(self.part, (seen.canary, seen.stable), strict=True):
-            heap.add(self.reading(side))
+        for block, side in zip(self.part, (seen.canary, seen.stable), strict=True):
+            block.add(self.reading(side))
         if self.ticks >= self.block:
             self._close()
 
@@ -485,9 +485,9 @@ class Level(Kind):
             )
 
     def _close(self) -> None:
-        canary, stable = (heap.mean for heap in self.part)
-        self.part, self.ticks = (Heap(), Heap()), 0
-        if stable is None or stable <= 0:
+        canary, stable = levels(*self.part)
+        self.part, self.ticks = (Block(), Block()), 0
+        if stable is None:
             return
         if self.gauge is None:
             self.own.append(math.log(stable))
@@ -497,9 +497,9 @@ class Level(Kind):
                 self._begin(found, "stable's own blocks of this release")
             return
         self.state = ""
-        if canary is not None and canary > 0:
+        if canary:
             self.ratio, self.blocks = canary / stable, self.blocks + 1
-        self.gauge.fold(math.log(canary / stable) if canary is not None and canary > 0 else None)
+        self.gauge.fold(math.log(canary / stable) if canary else None)
 
     def idle(self, ticks: int) -> None:
         nothing = Seen(Side(), Side())
@@ -517,27 +517,6 @@ class Level(Kind):
         return f"you tolerate {percent(self.limits.more)} more; how much it wanders is from {self.source}"
 
 
-@dataclass(slots=True)
-class Heap:
-    """Sums of one arm in one block."""
-
-    amount: float = 0.0
-    per: float = 0.0
-    ticks: int = 0
-
-    def add(self, reading: tuple[float, float] | None) -> None:
-        """One tick."""
-        if reading:
-            self.amount += reading[0]
-            self.per += reading[1]
-            self.ticks += 1
-
-    @property
-    def mean(self) -> float | None:
-        """Amount per, None = not seen."""
-        return self.amount / self.per if self.per else None
-
-
 class Cpu(Level):
     """CPU seconds per request."""
 
@@ -551,7 +530,7 @@ class Cpu(Level):
     def past(self, known: ServiceHistory) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return known.cpu, known.cpu_own
 
-    def reading(self, side: Side) -> tuple[float, float] | None:
+    def reading(self, side: Side) -> Reading | None:
         return side.cpu_reading(self.dt)
 
     def absolute(self, side: Side) -> float | None:
@@ -572,18 +551,18 @@ class Memory(Level):
         self.dt, self.scrape, self.age = setting.dt, max(1, self.block // 4), 0
         noise = setting.known.memory_noise if setting.known else None
         self.leak = Leak(*noise) if noise else None
-        self.fine = (Heap(), Heap())
+        self.fine = (Block(), Block())
 
     def fold(self, seen: Seen) -> None:
         super().fold(seen)
         if self.wait >= 0 or not self.leak:
             return
         self.age += 1
-        for heap, side in zip(self.fine, (seen.canary, seen.stable), strict=True):
-            heap.add(self.reading(side))
+        for block, side in zip(self.fine, (seen.canary, seen.stable), strict=True):
+            block.add(self.reading(side))
         if self.age % self.scrape == 0:
-            canary, stable = (heap.mean for heap in self.fine)
-            self.fine = (Heap(), Heap())
+            canary, stable = levels(*self.fine)
+            self.fine = (Block(), Block())
             self.leak.fold(math.log(canary / stable) if canary and stable else None, self.age * self.dt / 60)
 
     @property
@@ -594,7 +573,7 @@ class Memory(Level):
     def past(self, known: ServiceHistory) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return known.memory, known.memory_own
 
-    def reading(self, side: Side) -> tuple[float, float] | None:
+    def reading(self, side: Side) -> Reading | None:
         return side.memory_reading()
 
     def absolute(self, side: Side) -> float | None:

@@ -316,3 +316,33 @@ def test_fast_service_may_be_a_little_slower_but_not_forty_milliseconds() -> Non
     assert word.verdict is Verdict.PASS, word.sentence
     _, word, when = release(fast(40))
     assert (word.reason, when < 30) == ("rollback:latency", True)
+
+
+@pytest.mark.parametrize(
+    ("canary", "reason", "ratio"),
+    [
+        pytest.param(0.0001, None, 1, id="equal"),
+        pytest.param(0.0015, None, 1, id="what idling may use"),
+        pytest.param(0.06, "rollback:cpu", 29, id="burns half a core"),
+    ],
+)
+def test_stable_that_uses_next_to_no_cpu_is_compared_at_what_can_be_told_from_nothing(
+    canary: float, reason: str | None, ratio: float
+) -> None:
+    arms = Arms(3, at("cpu", canary))
+    arms.now[Arm.STABLE]["cpu"] = 0.0001
+    judge, word, _ = release(arms)
+    assert (word.reason == reason) is (reason is not None), word.sentence
+    cpu = next(m.kind for m in judge.metrics if m.kind.metric == "cpu")
+    assert cpu.state == ""
+    assert cpu.ratio == pytest.approx(ratio, rel=0.1)  # type: ignore[attr-defined]
+
+
+def test_ticks_that_use_less_than_idling_may_are_told_to_history_as_equal() -> None:
+    def side(cpu: float, total: int) -> Side:
+        return Side(0, total, cpu=cpu)
+
+    hardly = [Record(10, Seen(side(0.02 + 1e-17, 20), side(0.01 * (i % 3), 180))) for i in range(60)]
+    lesson = learn("r1", "t", "v1", 1.0, hardly, 10, equal=True)
+    assert lesson
+    assert lesson.cpu == (0.0,) * 6
