@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from onlyvips_release.demo import free_ports
 from onlyvips_release.lifecycle import Release
 from onlyvips_release.place import Place
 from onlyvips_release.sandbox.load import Load
+from onlyvips_release.sandbox.mix import default_mix
 from onlyvips_release.wiring import Platform
 
 HEALTH = {"backend-api": "/api/health/health", "miniapp": "/health", "showcu-panel": "/health"}
@@ -115,7 +117,12 @@ class Rig:
         self.platform(self.plan("next")).up()
 
     def load(self, rate: float, *options: str) -> Load:
-        """Users."""
+        """Users of the services that are here."""
+        if "--mix" not in options:
+            calls = [asdict(call) for call in default_mix() if call.service in self.services]
+            mix = self.folder / "mix.json"
+            mix.write_text(json.dumps(calls))
+            options = (*options, "--mix", str(mix))
         load = Load(self.url, rate=rate, options=options)
         self.loads.append(load)
         return load
