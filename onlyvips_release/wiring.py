@@ -16,7 +16,7 @@ from onlyvips_release import events, install, outlook
 from onlyvips_release.algebra import after_takeover, described
 from onlyvips_release.checks import PytestChecks
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError
+from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.history import HistoryFolder, lessons
 from onlyvips_release.journal import FileJournal, journals, unfinished
@@ -94,9 +94,16 @@ class Platform:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def up(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Start router and stable, prove them. On failure of a first installation everything is taken down again."""
+        """Start router and stable, prove them. On failure of a first installation everything is taken down again.
+
+        While a release is open only what died is started again, with users on that release's safe side.
+        """
         token = secrets.token_hex(16)
         with self._held("up"):
+            if name := self.open_release():
+                for said in self._serve(name):
+                    tell(said)
+                return
             first = not any(workload.stable() for workload in self.workloads.values())
             router = self.router("up", token)
             try:
@@ -274,6 +281,19 @@ class Platform:
         """The id of a release that has no end, None = nothing is open."""
         names = self.releases()
         return names[-1] if names and unfinished(self.journal(names[-1])) else None
+
+    def _serve(self, name: str) -> Iterator[str]:
+        """What users of an open release need; what becomes of it is for `resume` or `recover` to say."""
+        safe = replay(FileJournal(self.journal(name)).read(samples=False)).safe_weight
+        self.lease.renew(timedelta(minutes=10), safe)
+        router = self.router(name, self._token(name))
+        with contextlib.suppress(Unavailable):  # the file is written also where nothing runs
+            router.set_weight(safe)
+        yield from (f"{done} is started" for done in install.repairs(router, self.workloads))
+        router.set_weight(safe)
+        for workload in self.workloads.values():
+            workload.wait_ready()
+        yield f"release {name} is not finished, {safe} % of users are on its canary arm: resume it, or recover"
 
     def _refuse_open(self) -> None:
         if (name := self.open_release()) is not None:

@@ -194,8 +194,7 @@ def virtual_host(plan: ReleasePlan, service: Service, weight: int, release: str,
         "domains": [service.host or "*"],
         "request_headers_to_remove": [PIN],
         "response_headers_to_add": [
-            added(name, f'%UPSTREAM_METADATA(["onlyvips","{key}"])%', "OVERWRITE_IF_EXISTS_OR_ADD")
-            for name, key in headers
+            added(name, f"%UPSTREAM_METADATA(onlyvips:{key})%", "OVERWRITE_IF_EXISTS_OR_ADD") for name, key in headers
         ],
         "routes": [*pins, *fresh, *users],
     }

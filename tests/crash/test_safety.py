@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from onlyvips_release.errors import Interfered
+from tests.crash.cells import WAYS, strike
 from tests.crash.rig import LEASE, CrashRig, Users, kill
 from tests.e2e.rig import mine
 
@@ -281,6 +282,29 @@ def test_rollback_brings_back_what_served_before_and_to_a_release_what_that_one_
         assert [name for name in rig.processes() if name != "pump"] == ["envoy", f"miniapp {wanted}"]
     assert rig.cli("rollback", path, "--to", "r9999").returncode == 6
     assert users.failed() == 0
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(
+    ("point", "weight"), [("10/after journal.append Committed", 100), ("10/before source.sample", 0)]
+)
+def test_up_after_a_reboot_serves_an_open_release_on_its_safe_side_and_decides_nothing(
+    rig: CrashRig, users: Users, point: str, weight: int
+) -> None:
+    assert users.is_alive()
+    with rig.controller(path := rig.quick(fresh(rig)), point, "stop") as child:
+        assert child.stdout
+        assert child.stdout.readline() == "reached\n"
+        strike(rig, child, WAYS["all"])
+    done = rig.cli("up", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "is not finished" in done.stdout + done.stderr
+    assert rig.in_force() == weight
+    assert "" not in rig.settled()
+    assert rig.cli("recover").returncode in (0, 1, 3)
+    assert {name.split()[0] for name in rig.settled()} == {"stable"}
+    assert rig.in_force() == 0
+    rig.stable = rig.revisions()["miniapp"]
 
 
 def test_freeze_blocks_new_releases_with_its_reason_and_nothing_else(rig: CrashRig) -> None:
