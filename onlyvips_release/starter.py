@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from onlyvips_release.errors import Refused
+from onlyvips_release.planmodel import PlanPart
 
 PLAN = """\
+# yaml-language-server: $schema=release.schema.json
 # What is released, how, and what must hold; every key: docs/plan.md. See what it would do: onlyvips-release plan {name}
 version: 1
 platform: shop
@@ -70,6 +73,7 @@ addopts = --strict-markers
 
 FILES = {
     "release.yaml": PLAN,
+    "release.schema.json": json.dumps(PlanPart.model_json_schema(), indent=1) + "\n",
     "v1/index.html": "<h1>v1</h1>\n",
     "v2/index.html": "<h1>v2</h1>\n",
     "checks/test_smoke.py": SMOKE,

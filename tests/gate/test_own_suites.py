@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,9 @@ def test_init_writes_a_plan_that_loads_and_never_overwrites(tmp_path: Path) -> N
     plan, _ = load(tmp_path / "shop" / "release.yaml")
     assert (plan.platform, [service.name for service in plan.services]) == ("shop", ["web"])
     assert {str(path.relative_to(tmp_path / "shop")) for path in (tmp_path / "shop").rglob("*.*")} == set(FILES)
+    first = (tmp_path / "shop" / "release.yaml").read_text().splitlines()[0]
+    schema = json.loads((tmp_path / "shop" / first.rpartition("$schema=")[2]).read_text())
+    assert {"services", "steps", "judge"} <= set(schema["properties"])
     (tmp_path / "shop" / "release.yaml").write_text("mine")
     again = CliRunner().invoke(main, ["init", str(tmp_path / "shop")])
     assert again.exit_code == 6
