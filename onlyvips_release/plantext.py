@@ -36,7 +36,8 @@ def service_text(service: Service) -> str:
     stable = service.stable.name if service.stable else "(what runs)"
     kind = "external" if service.process is None else "process"
     way = f"Host {service.host or 'any'}" if service.routed else "no traffic, replaced last"
-    return f"{service.name}: {stable} -> {service.canary.name} ({kind}, {way})"
+    calls = f"; business calls: {', '.join(service.business_calls)}" if service.business_calls else ""
+    return f"{service.name}: {stable} -> {service.canary.name} ({kind}, {way}){calls}"
 
 
 def suite_text(suite: Suite) -> str:
