@@ -168,7 +168,6 @@ class Release:
     signal: int = 0
     signals: int = 0
     cause: RollbackStarted | None = None
-    restored: bool = False
     watched: Watched | None = None
     restore: bool = False
     hurry: bool = False
@@ -244,8 +243,6 @@ class Release:
                 self.watched = event
             case RollbackStarted():
                 self._rolling_back(event)
-            case Restored():
-                self.restored = True
             case Finished():
                 self.finished = event
             case Resumed():

@@ -39,10 +39,6 @@ class Source:
     path: Path
     text_sha256: str
 
-    def to_json(self) -> dict[str, str]:
-        """For the journal and the report."""
-        return {"path": str(self.path), "text_sha256": self.text_sha256}
-
 
 def load(path: Path) -> tuple[ReleasePlan, Source]:
     """The plan in `path` (`.toml` is TOML, all else YAML) and its source.

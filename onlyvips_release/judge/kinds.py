@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -583,7 +582,6 @@ class Memory(Level):
         return f"{value / 1e6:.0f} MB"
 
 
-Make = Callable[[Setting], Kind]
 WEIGHTS = {
     "errors": 0.30,
     "latency": 0.20,

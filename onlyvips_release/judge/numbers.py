@@ -21,11 +21,6 @@ def logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def sigmoid(x: float) -> float:
-    """Inverse of logit."""
-    return 1 / (1 + math.exp(-x))
-
-
 def kl(p: float, q: float) -> float:
     """Relative entropy KL(p, q) of two shares, in nats."""
     p, q = clip(p, 1e-12, 1 - 1e-12), clip(q, 1e-12, 1 - 1e-12)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from onlyvips_release.judge import forecast, sentences
 from onlyvips_release.judge.history import ServiceHistory
-from onlyvips_release.judge.ingest import Ingest, Seen, Side
+from onlyvips_release.judge.ingest import Ingest, Seen
 from onlyvips_release.judge.judgement import Judgement, MetricView
 from onlyvips_release.judge.kinds import WEIGHTS, Errors, Kind, Setting, kinds
 from onlyvips_release.model import Arm, Counters, Verdict
@@ -29,8 +29,6 @@ MOST_MISSED_TICKS = 10_000
 
 LARGER_WEIGHT = 50
 """The other weight that an undecided end tells the time for."""
-
-NOTHING = Seen(Side(), Side())
 
 
 @dataclass(slots=True)

@@ -248,6 +248,7 @@ def test_shared_errors_weigh_on_both_arms_alike_and_convict_nobody(rig: Rig, tmp
         assert abs(bad / total - 0.01) < 4 * (0.01 * 0.99 / total) ** 0.5, (bad, total)
 
 
+@pytest.mark.slice
 def test_envoy_killed_while_baking_is_back_and_nothing_is_promoted_without_proof(rig: Rig) -> None:
     load = rig.load(400)
     killed: list[float] = []
@@ -362,6 +363,7 @@ def test_plan_whose_stable_is_not_what_runs_is_refused_untouched(rig: Rig) -> No
     assert "what to do" in done.stderr
 
 
+@pytest.mark.slice
 def test_after_down_nothing_is_left() -> None:
     with Rig() as rig:
         rig.up()
