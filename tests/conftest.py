@@ -20,6 +20,7 @@ SLICES = (
     "gate/test_canary_checks.py",
     "gate/test_suites.py",
     "gate/test_traps.py",
+    "judge/test_table.py",
 )
 
 

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from onlyvips_release.clients.processes import birth
+from onlyvips_release.clients.processes import birth, same
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseHeld, LeaseLost
 from onlyvips_release.lease import FileLease, StagedFiles, alive, held, highest, holder, read_lease
@@ -209,3 +210,21 @@ def test_live_file_is_replaced_whole_and_only_its_owner_may_read_it(tmp_path: Pa
 def test_write_without_a_claim_is_refused(tmp_path: Path, clock: SystemClock) -> None:
     with pytest.raises(LeaseLost):
         FileLease(tmp_path, clock).write("x", b"")
+
+
+def test_process_lives_until_its_last_thread_has_ended() -> None:
+    """Its leader may be a zombie while another thread still holds its sockets."""
+    code = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start();"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as child:
+        started, end = birth(child.pid), time.monotonic() + 10
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert same(child.pid, started)
+        child.kill()
+        while same(child.pid, started):
+            assert time.monotonic() < end
+            time.sleep(0.01)

@@ -11,7 +11,7 @@ CHILDREN: list[subprocess.Popen[bytes]] = []
 
 
 def birth(pid: int) -> float:
-    """When a process began, 0 = it is gone (a zombie too).
+    """When a process began, 0 = it is gone (a zombie too, once its last thread has ended and closed its sockets).
 
     Linux: seconds since the boot, which no step of the wall clock changes (psutil's own figure moves with it, and a
     living process would look like another one). Elsewhere: epoch seconds.
@@ -20,7 +20,7 @@ def birth(pid: int) -> float:
         CHILDREN.remove(child)
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0.0 if words[0] == "Z" else int(words[19]) / os.sysconf("SC_CLK_TCK")
+        return 0.0 if words[0] == "Z" and int(words[17]) < 2 else int(words[19]) / os.sysconf("SC_CLK_TCK")
     except ProcessLookupError:
         return 0.0
     except FileNotFoundError:

@@ -120,7 +120,10 @@ class EnvoyRouter:
         """Start it again from its files when it died."""
         if self.running():
             return ()
-        self.start()
+        try:
+            self.start()
+        except Refused as error:  # its port, say: it was ours, and may be again
+            raise Unavailable(str(error), remedy=error.remedy) from error
         return ("router",)
 
     # --- its process --------------------------------------------------------------------------------------------------
@@ -302,9 +305,9 @@ class EnvoyRouter:
         before = self._stats(asked)
         if prepared:
             self.files.publish(prepared, f"router/{name}")
-        if not self.running():
-            raise Unavailable(f"the router does not run; {name} is written for when it does", remedy=self._log())
         while self.clock.monotonic() < end:
+            if not self.running():
+                raise Unavailable(f"the router does not run; {name} is written for when it does", remedy=self._log())
             found = self._stats(asked)
             if list(found.values()).count(f'"{version}"') >= subscribers:
                 return

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,6 +261,17 @@ def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() 
         fresh = made.source.sample()["backend-api"][Arm.STABLE][0]
         assert fresh.start != start
         assert fresh.good < 100
+
+
+def test_router_whose_port_is_taken_when_it_must_come_back_is_unavailable_and_tried_again() -> None:
+    with bench() as made:
+        pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        while made.router.running():
+            time.sleep(0.001)
+        with socket.create_server(made.plan.listen), pytest.raises(Unavailable, match="is taken by pid"):
+            made.router.revive()
+        assert made.router.revive() == ("router",)
 
 
 def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(plain: Bench, tmp_path: Path) -> None:
