@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
     for pid in (stable.pid, rig.envoy()):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+    while platform.router().running():  # its last thread ends a moment later
+        time.sleep(0.01)
     service = next(s for s in platform.plan.services if s.name == "miniapp")
     assert doctor.guarded("stable", doctor.serving, service, platform).state == "problem"
     assert doctor.router("router", platform).text == "does not run"
