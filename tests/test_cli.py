@@ -74,6 +74,13 @@ def test_status_of_a_platform_with_a_foreign_journal_says_so_and_goes_on(tmp_pat
     assert "platform two" in done.stdout
 
 
+def test_plan_names_the_calls_that_count_as_business_and_says_nothing_where_there_are_none(tmp_path: Path) -> None:
+    path = plan_file(tmp_path)
+    assert "business" not in call("plan", str(path), state=tmp_path / "state").stdout
+    path.write_text(path.read_text() + "    business: [POST /buy]\n")
+    assert "business calls: POST /buy" in call("plan", str(path), state=tmp_path / "state").stdout
+
+
 def test_plan_shows_what_a_release_would_do_and_touches_nothing(tmp_path: Path) -> None:
     done = call("plan", str(plan_file(tmp_path)), state=tmp_path / "state")
     assert done.returncode == 0

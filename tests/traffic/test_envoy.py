@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,6 +236,18 @@ def test_weight_0_is_written_even_while_envoy_hangs_and_holds_when_it_wakes() ->
             assert time.monotonic() < end
             time.sleep(0.01)
         assert set(made.ask(200)) == {"stable"}
+
+
+def test_envoy_that_dies_while_a_write_is_waited_for_is_told_at_once() -> None:
+    with bench() as made:
+        pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        death = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
+        death.start()
+        with pytest.raises(Unavailable):
+            made.router.set_weight(50)
+        death.join()
+        assert made.router.revive() == ("router",)
 
 
 def test_envoy_sees_nothing_of_our_environment(plain: Bench) -> None:
