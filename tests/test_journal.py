@@ -80,7 +80,7 @@ def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
     assert list(FileJournal(path).read()) == [sampled]
 
 
-SAMPLE = Path(__file__).parent / "samples" / "journal-0.1.0.jsonl"
+SAMPLE = Path(__file__).parent / "samples" / "journals" / "first.jsonl"
 
 
 def test_journal_of_the_first_version_is_still_read() -> None:

@@ -17,7 +17,7 @@ from tests.e2e.rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 Plan = dict[str, Any]
-SAMPLE = ROOT / "tests" / "samples" / "journal-0.1.0.jsonl"
+SAMPLE = ROOT / "tests" / "samples" / "journals" / "first.jsonl"
 
 
 @pytest.fixture(scope="module")
