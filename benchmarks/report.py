@@ -10,17 +10,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.table import Row, show
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.plan import Step
-from onlyvips_release.publish import publish, read
-from onlyvips_release.reporting.report import report
-from onlyvips_release.reporting.story import changes
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.plan import Step
+from onlyvips_release.reporting.folder import publish, read
+from onlyvips_release.reporting.html import report
+from onlyvips_release.reporting.timeline import changes
 from onlyvips_release.runner import Runner
-from onlyvips_release.simulation import World
-from tests.plans import make_plan
-from tests.reporting.kept import RELEASES, suite
+from onlyvips_release.state.journal import FileJournal
 from tests.test_runner import started
+from tests.testing.kept_releases import RELEASES, suite
+from tests.testing.plans import make_plan
+from tests.testing.simulation import World
 
 RESULTS = 10_000
 

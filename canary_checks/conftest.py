@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from onlyvips_release.expect import Mismatch, body_of
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Mismatch, Target, body_of
 
 ACCOUNTS = tuple({"username": f"canarycheck{n:02}", "password": "plain-words-2026"} for n in range(1, 6))
 """A small pool, on both arms; no character that the platform's input filter refuses."""

@@ -9,9 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from onlyvips_release.clients.processes import birth
-from onlyvips_release.expect import answered, body_of, require, same
-from onlyvips_release.targets import Target, output_of
+from onlyvips_release.clients.process import birth
+from onlyvips_release.expect import Target, answered, body_of, output_of, require, same
 
 if TYPE_CHECKING:
     from canary_checks.conftest import Both, User

@@ -12,8 +12,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from onlyvips_release.expect import require
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target, require
 
 if TYPE_CHECKING:
     from canary_checks.conftest import Both, User

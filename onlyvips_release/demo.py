@@ -14,12 +14,12 @@ from pathlib import Path
 from string import Template
 
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.events import Phase
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.place import Place, find_place
+from onlyvips_release.core.events import Phase
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.environment import Place, find_place
+from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer
 from onlyvips_release.sandbox.load import Load
-from onlyvips_release.wiring import Platform
 
 RATE = 600
 """Users' requests per second, over the three services with HTTP."""

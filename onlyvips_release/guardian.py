@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from onlyvips_release.clients.processes import birth, same
+from onlyvips_release.clients.process import birth, same
+from onlyvips_release.core.events import GuardianActed
+from onlyvips_release.core.ports import Clock, Journal, Lease, Router
 from onlyvips_release.errors import JournalError, LeaseHeld, NotReady, TargetError
-from onlyvips_release.events import GuardianActed
-from onlyvips_release.ports import Clock, Journal, Lease, Router
 
 GUARDIAN = "guardian"
 """What we hold a lease for: others wait for it, it takes seconds."""

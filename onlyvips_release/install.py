@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from onlyvips_release import algebra
+from onlyvips_release.core import policy as algebra
+from onlyvips_release.core.model import Arm, Instance, SuiteResult, Verdict
+from onlyvips_release.core.plan import ReleasePlan, Revision
+from onlyvips_release.core.ports import Clock, Prober, Router, SuiteRun, Workload
 from onlyvips_release.errors import NotReady, Refused
-from onlyvips_release.model import Arm, Instance, SuiteResult, Verdict
-from onlyvips_release.plan import ReleasePlan, Revision
-from onlyvips_release.ports import Clock, Prober, Router, SuiteRun, Workload
 
 
 class KeptWorkload(Workload, Protocol):

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onlyvips_release.core.lifecycle import Release, replay
+from onlyvips_release.environment import frozen
 from onlyvips_release.errors import ReleaseError, Unavailable
-from onlyvips_release.journal import FileJournal, journals, unfinished
-from onlyvips_release.lease import describe, held, read_lease, stages
-from onlyvips_release.lifecycle import Release, replay
-from onlyvips_release.place import frozen
+from onlyvips_release.state.journal import FileJournal, journals, unfinished
+from onlyvips_release.state.lease import describe, held, read_lease, stages
 
 if TYPE_CHECKING:
     from onlyvips_release.clients.envoy_admin import Admin

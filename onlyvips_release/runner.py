@@ -10,17 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
-from onlyvips_release import algebra, errors
-from onlyvips_release.errors import (
-    Interrupted,
-    JournalError,
-    LeaseLost,
-    NotConfirmed,
-    ReleaseError,
-    TargetError,
-    Unavailable,
-)
-from onlyvips_release.events import (
+from onlyvips_release import errors
+from onlyvips_release.core import policy as algebra
+from onlyvips_release.core.events import (
     CanaryStarted,
     Command,
     Commit,
@@ -52,10 +44,19 @@ from onlyvips_release.events import (
     SuiteRan,
     Unconfirmed,
 )
-from onlyvips_release.lifecycle import Release, next_command
-from onlyvips_release.model import Arm, Instance, Probe
-from onlyvips_release.plan import Revision
-from onlyvips_release.ports import Ports, SuiteRequest, SuiteRun
+from onlyvips_release.core.lifecycle import Release, next_command
+from onlyvips_release.core.model import Arm, Instance, Probe
+from onlyvips_release.core.plan import Revision
+from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
+from onlyvips_release.errors import (
+    Interrupted,
+    JournalError,
+    LeaseLost,
+    NotConfirmed,
+    ReleaseError,
+    TargetError,
+    Unavailable,
+)
 
 BEAT = 0.5
 """Seconds between two looks at what must live and at what people ask."""

@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from onlyvips_release.expect import Mismatch, answered, body_of, require, same
+from onlyvips_release.expect import Mismatch, Target, answered, body_of, require, same
 from onlyvips_release.expect import field as field_of
-from onlyvips_release.targets import Target
 
 PASSWORD = "plain-words-2026"
 """No character that the platform's input filter refuses."""

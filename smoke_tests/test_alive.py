@@ -7,8 +7,7 @@ import time
 import httpx
 import pytest
 
-from onlyvips_release.expect import answered, body_of, field, require, same
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target, answered, body_of, field, require, same
 
 BACKEND = pytest.mark.service("backend-api")
 FRONTS = ("miniapp", "showcu-panel")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lifecycle import replay
-from onlyvips_release.plancodec import encode
+from onlyvips_release.core.lifecycle import replay
 from onlyvips_release.planfile import load
+from onlyvips_release.state.codec import encode
+from onlyvips_release.state.journal import FileJournal
 
 SAMPLES = Path(__file__).parent / "samples"
 FOLDS = json.loads((SAMPLES / "folds.json").read_text())

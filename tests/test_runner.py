@@ -7,17 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from onlyvips_release import events
-from onlyvips_release.algebra import after_takeover
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Phase
+from onlyvips_release.core.lifecycle import Release, next_command, replay
+from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
+from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
+from onlyvips_release.core.policy import after_takeover
+from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
-from onlyvips_release.events import Phase
-from onlyvips_release.lifecycle import Release, next_command, replay
-from onlyvips_release.model import Arm, Request, SuiteResult, Verdict
-from onlyvips_release.plan import Accept, OnInconclusive, ReleasePlan, Step
-from onlyvips_release.ports import SuiteRequest
 from onlyvips_release.runner import Runner
-from onlyvips_release.simulation import World
-from tests.plans import make_plan
+from tests.testing.plans import make_plan
+from tests.testing.simulation import World
 
 FIVE = timedelta(minutes=5)
 

@@ -12,8 +12,8 @@ from benchmarks.judge import runs
 from benchmarks.judge.peers import WORDS
 from benchmarks.judge.runs import ALONE, DEFAULT, ONE_OF_16, Run, errors, errors_found, latency
 from benchmarks.judge.worlds import FINE_BUCKETS, LOG_BUCKETS, Errors, Gauge, Latency, Span
-from onlyvips_release.judge import forecast
-from onlyvips_release.judge.compare import Lines
+from onlyvips_release.core.judge import forecast
+from onlyvips_release.core.judge.compare import Lines
 
 Columns = Mapping[str, Sequence[float | None]]
 Cases = Mapping[str, Columns]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from onlyvips_release.judge.buckets import edge
+from onlyvips_release.core.judge.buckets import edge
 
 Array = NDArray[Any]
 Outcome = dict[str, float | None]

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onlyvips_release.model import Verdict
+from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.chart import svg
-from onlyvips_release.reporting.story import Check, Run, Story
-from onlyvips_release.reporting.words import clean
+from onlyvips_release.reporting.timeline import Check, Run, Story
+from onlyvips_release.reporting.wording import clean
 
 PACKAGE = "allure@3.18.0"
 WITHIN = 120.0

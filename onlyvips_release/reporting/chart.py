@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
-from onlyvips_release.judge import Interval
-from onlyvips_release.reporting.story import Moment, Point, Story
-from onlyvips_release.reporting.words import clean, clock, esc, percent, span
+from onlyvips_release.core.judge import Interval
+from onlyvips_release.reporting.timeline import Moment, Point, Story
+from onlyvips_release.reporting.wording import clean, clock, esc, percent, span
 
 WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 10, 30, 26
 TOUCHING = 22

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onlyvips_release.model import Verdict
-from onlyvips_release.reporting.story import Story, not_tested
-from onlyvips_release.reporting.words import clean, esc, one_line, percent
+from onlyvips_release.core.model import Verdict
+from onlyvips_release.reporting.timeline import Story, not_tested
+from onlyvips_release.reporting.wording import clean, esc, one_line, percent
 
 MOST = 900_000
 """Characters of a step summary: GitHub takes 1 MiB and drops what is larger."""

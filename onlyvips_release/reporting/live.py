@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from onlyvips_release import events
-from onlyvips_release.judge import MetricView
-from onlyvips_release.lifecycle import Release
+from onlyvips_release.core import events
+from onlyvips_release.core.judge import MetricView
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.reporting.terminal import line, waiting
-from onlyvips_release.reporting.words import clean, percent
+from onlyvips_release.reporting.wording import clean, percent
 
 BARS = "▁▂▃▄▅▆▇█"
 LINES = 8

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.reporting.report import page, wide
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.reporting.html import page, wide
 from onlyvips_release.reporting.terminal import verdict_of
-from onlyvips_release.reporting.words import esc, span
+from onlyvips_release.reporting.wording import esc, span
 
 VERSION = 1
 """Grows when a field goes or changes its meaning, never when one is added."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from onlyvips_release import events
-from onlyvips_release.lifecycle import Release, next_command
-from onlyvips_release.model import Verdict
-from onlyvips_release.reporting.words import one_line
+from onlyvips_release.core import events
+from onlyvips_release.core.lifecycle import Release, next_command
+from onlyvips_release.core.model import Verdict
+from onlyvips_release.reporting.wording import one_line
 
 
 def line(event: events.Event, release: Release) -> str:

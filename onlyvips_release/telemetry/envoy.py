@@ -14,9 +14,9 @@ from typing import Any
 
 from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin
+from onlyvips_release.core.model import Arm, Counters, Instance, Series
+from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
-from onlyvips_release.model import Arm, Counters, Instance, Series
-from onlyvips_release.plan import ReleasePlan
 from onlyvips_release.telemetry.attempts import Attempts
 from onlyvips_release.telemetry.proc import Usage
 

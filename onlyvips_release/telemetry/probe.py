@@ -7,9 +7,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from onlyvips_release.model import Arm, Probe
-from onlyvips_release.plan import Identity, ReleasePlan, Service
-from onlyvips_release.ports import Clock
+from onlyvips_release.core.model import Arm, Probe
+from onlyvips_release.core.plan import Identity, ReleasePlan, Service
+from onlyvips_release.core.ports import Clock
 
 TIMEOUT = 5.0
 """Seconds for one probe."""

@@ -23,14 +23,13 @@ from typing import Any
 
 import psutil
 
-from onlyvips_release import logpump
-from onlyvips_release.clients import attempt_log
+from onlyvips_release.clients import attempt_log, log_pump
 from onlyvips_release.clients.envoy_admin import Admin, short
-from onlyvips_release.clients.processes import CHILDREN, birth, same
+from onlyvips_release.clients.process import CHILDREN, birth, same
+from onlyvips_release.core.model import Arm, Endpoint
+from onlyvips_release.core.plan import ReleasePlan
+from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
-from onlyvips_release.model import Arm, Endpoint
-from onlyvips_release.plan import ReleasePlan
-from onlyvips_release.ports import Clock, Files
 from onlyvips_release.traffic import envoy_config as config
 
 CONFIRM_WITHIN = 2.0
@@ -209,7 +208,7 @@ class EnvoyRouter:
         flags += " --file-flush-interval-msec 100"
         command = [str(binary), "-c", str(self.folder / "envoy.json"), *flags.split(), "--log-path", str(log)]
         (self.folder / "admin.sock").unlink(missing_ok=True)
-        writer, pump = logpump.start(str(self.state / "log" / attempt_log.NAME))
+        writer, pump = log_pump.start(str(self.state / "log" / attempt_log.NAME))
         try:
             child = subprocess.Popen(
                 command,

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from onlyvips_release.clients import attempt_log
-from onlyvips_release.model import Arm, Endpoint
-from onlyvips_release.plan import ReleasePlan, Service
+from onlyvips_release.core.model import Arm, Endpoint
+from onlyvips_release.core.plan import ReleasePlan, Service
 
 TYPES = "type.googleapis.com/envoy."
 TOTAL = 10_000

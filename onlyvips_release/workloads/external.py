@@ -12,10 +12,10 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.plan import Revision, Service
+from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
-from onlyvips_release.model import Arm, Endpoint, Instance
-from onlyvips_release.plan import Revision, Service
-from onlyvips_release.ports import Files
 
 
 class ExternalWorkload:

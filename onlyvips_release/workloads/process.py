@@ -23,13 +23,12 @@ from pathlib import Path
 
 import psutil
 
-from onlyvips_release import logpump
-from onlyvips_release.clients.processes import CHILDREN, birth, same
+from onlyvips_release.clients import log_pump
+from onlyvips_release.clients.process import CHILDREN, birth, same
+from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.plan import Process, Revision, Service
+from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import NotReady, Refused
-from onlyvips_release.model import Arm, Endpoint, Instance
-from onlyvips_release.plan import Process, Revision, Service
-from onlyvips_release.ports import Clock, Files
-from onlyvips_release.targets import LOG_BEGINS, output_of
 
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
@@ -209,7 +208,7 @@ class ProcessWorkload:
     def _failed(self, slot: Slot, why: str) -> str:
         self.clock.sleep(LAST_WORDS)
         with contextlib.suppress(OSError):
-            last = output_of(slot.log).splitlines()[-3:]
+            last = log_pump.output_of(slot.log).splitlines()[-3:]
             why += "; its last words: " + " / ".join(line[:200] for line in last) if last else ""
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 
@@ -251,7 +250,7 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
     writer = -1
     try:
-        writer, pump = logpump.start(str(log), LOG_BEGINS)
+        writer, pump = log_pump.start(str(log), log_pump.LOG_BEGINS)
         CHILDREN.append(pump)
         child = subprocess.Popen(
             words,

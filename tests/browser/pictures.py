@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.browser.chrome import Chrome
-from tests.reporting.kept import published
+from tests.testing.chrome import Chrome
+from tests.testing.kept_releases import published
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 

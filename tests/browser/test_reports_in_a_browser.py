@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.publish import allure_html
 from onlyvips_release.reporting.allure import PACKAGE
-from tests.browser.chrome import Chrome
-from tests.reporting.kept import CASES, published
+from onlyvips_release.reporting.folder import allure_html
+from tests.testing.chrome import Chrome
+from tests.testing.kept_releases import CASES, published
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / ".node" / "node_modules"

@@ -11,17 +11,17 @@ from datetime import timedelta
 
 import pytest
 
-from onlyvips_release import events
+from onlyvips_release.core import events
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.ports import Guardian, Lease, Router
 from onlyvips_release.errors import LeaseLost
 from onlyvips_release.guardian import ProcessGuardian
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lease import FileLease
-from onlyvips_release.model import Arm
-from onlyvips_release.ports import Guardian, Lease, Router
-from onlyvips_release.simulation import SimLease, World
-from tests.crash.world import Point, watch_over
-from tests.plans import make_plan
-from tests.traffic.rig import TOKEN, bench
+from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.lease import FileLease
+from tests.testing.crash_world import Point, watch_over
+from tests.testing.plans import make_plan
+from tests.testing.router_rig import TOKEN, bench
+from tests.testing.simulation import SimLease, World
 
 MINUTE = timedelta(minutes=1)
 

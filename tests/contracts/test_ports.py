@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release import events
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lease import FileLease
-from onlyvips_release.model import Arm
-from onlyvips_release.plan import Health, Process, Revision, Service
-from onlyvips_release.ports import Journal, Workload
-from onlyvips_release.simulation import SimWorkload, World
+from onlyvips_release.core import events
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.plan import Health, Process, Revision, Service
+from onlyvips_release.core.ports import Journal, Workload
+from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.lease import FileLease
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
-from tests.plans import make_plan
-from tests.test_process_workload import revision, two_ports
+from tests.testing.plans import make_plan
+from tests.testing.simulation import SimWorkload, World
+from tests.workloads.test_process import revision, two_ports
 
 
 @pytest.fixture(params=["simulation", "process", "external"])

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.model import Arm
-from onlyvips_release.ports import Router, Source
-from onlyvips_release.simulation import World
-from tests.plans import make_plan
-from tests.traffic.rig import bench
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.ports import Router, Source
+from tests.testing.plans import make_plan
+from tests.testing.router_rig import bench
+from tests.testing.simulation import World
 
 
 @pytest.fixture(params=["simulation", pytest.param("envoy", marks=pytest.mark.slow)])

@@ -14,10 +14,10 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.crash.rig import LEASE, REQUESTS, CrashRig, Users, kill
-from tests.crash.tap import FREQUENT
-from tests.crash.world import WORLDS, Point, begin, cuts, died, safe, take_over, watch_over
-from tests.e2e.rig import ROOT
+from tests.testing.crash_rig import LEASE, REQUESTS, CrashRig, Users, kill
+from tests.testing.crash_world import WORLDS, Point, begin, cuts, died, safe, take_over, watch_over
+from tests.testing.platform_rig import ROOT
+from tests.testing.tap import FREQUENT
 
 WAYS = {
     "controller": ("controller",),

@@ -17,13 +17,13 @@ from datetime import timedelta
 from typing import Any
 
 from onlyvips_release import runner
-from onlyvips_release.lease import StagedFiles
-from onlyvips_release.model import Request, SuiteResult, Verdict
-from onlyvips_release.operator import RequestFile
-from onlyvips_release.ports import Ports, SuiteRequest
-from onlyvips_release.simulation import SimRun
-from onlyvips_release.wiring import Platform
-from tests.crash.tap import tapped
+from onlyvips_release.core.model import Request, SuiteResult, Verdict
+from onlyvips_release.core.ports import Ports, SuiteRequest
+from onlyvips_release.platform import Platform
+from onlyvips_release.state.lease import StagedFiles
+from onlyvips_release.state.requests import RequestFile
+from tests.testing.simulation import SimRun
+from tests.testing.tap import tapped
 
 
 class Passed:

@@ -9,9 +9,8 @@ import random
 
 import pytest
 
-from onlyvips_release.lifecycle import replay
-from onlyvips_release.simulation import World
-from tests.crash.world import (
+from onlyvips_release.core.lifecycle import replay
+from tests.testing.crash_world import (
     WORLDS,
     Crash,
     Point,
@@ -28,6 +27,7 @@ from tests.crash.world import (
     take_over,
     watch_over,
 )
+from tests.testing.simulation import World
 
 worlds = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "spoiled" else ()) for name in WORLDS]

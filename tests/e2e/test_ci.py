@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from onlyvips_release.model import Request
-from onlyvips_release.operator import RequestFile
-from tests.e2e.rig import ROOT, Rig
+from onlyvips_release.core.model import Request
+from onlyvips_release.state.requests import RequestFile
+from tests.testing.platform_rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 QUICK: dict[str, Any] = {

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release import doctor
-from onlyvips_release.place import Place
-from tests.e2e.rig import ROOT, Rig
+from onlyvips_release.cli import doctor
+from onlyvips_release.environment import Place
+from tests.testing.platform_rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 Plan = dict[str, Any]

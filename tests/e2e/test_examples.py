@@ -15,9 +15,9 @@ import pytest
 
 from onlyvips_release import demo
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.place import Place
-from onlyvips_release.plan import JudgePlan, ReleasePlan
-from tests.e2e.rig import ROOT, Rig, mine
+from onlyvips_release.core.plan import JudgePlan, ReleasePlan
+from onlyvips_release.environment import Place
+from tests.testing.platform_rig import ROOT, Rig, mine
 
 pytestmark = pytest.mark.slow
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release import events
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Phase
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.errors import NotReady
-from onlyvips_release.events import Phase
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.model import Arm, Verdict
 from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.process import ProcessWorkload
-from tests.e2e.rig import HEALTH, Rig, mine
+from tests.testing.platform_rig import HEALTH, Rig, mine
 
 pytestmark = pytest.mark.slow
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release import events, logpump
+from onlyvips_release.clients import log_pump as logpump
+from onlyvips_release.clients.log_pump import LIMIT
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.events import Phase
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.logpump import LIMIT
-from onlyvips_release.model import Arm
-from onlyvips_release.simulation import World
-from tests.e2e.rig import Rig
-from tests.plans import make_plan
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Phase
+from onlyvips_release.core.model import Arm
+from onlyvips_release.state.journal import FileJournal
 from tests.test_runner import carry_out
+from tests.testing.plans import make_plan
+from tests.testing.platform_rig import Rig
+from tests.testing.simulation import World
 
 pytestmark = pytest.mark.slow
 DAY_REQUESTS = 100 * 24 * 3600

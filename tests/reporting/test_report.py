@@ -15,13 +15,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from onlyvips_release.errors import Refused
-from onlyvips_release.publish import allure_html, find, publish, read
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.allure import forget
 from onlyvips_release.reporting.chart import intervals
-from onlyvips_release.reporting.story import Story
+from onlyvips_release.reporting.folder import allure_html, find, publish, read
 from onlyvips_release.reporting.summary import Summary, schema
-from tests.reporting.kept import CASES, RELEASES, changed, published, suite
+from onlyvips_release.reporting.timeline import Story
+from tests.testing.kept_releases import CASES, RELEASES, changed, published, suite
 
 DECISIONS = {
     "promoted": "Promoted",

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from onlyvips_release.clients.attempt_log import BUSINESS, NAME
-from onlyvips_release.judge.buckets import edge
-from onlyvips_release.model import Arm, Series
+from onlyvips_release.core.judge.buckets import edge
+from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy_config import pattern, routes
-from tests.traffic.rig import TOKEN, Bench, bench
+from tests.testing.router_rig import TOKEN, Bench, bench
 
 pytestmark = pytest.mark.slow
 VIEW = "/api/content/content_1/view"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.plan import Identity
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
-from onlyvips_release.lease import StagedFiles
-from onlyvips_release.model import Arm
-from onlyvips_release.plan import Identity
+from onlyvips_release.state.lease import StagedFiles
 from onlyvips_release.telemetry.probe import RouterProber, claim
 from onlyvips_release.traffic import envoy, envoy_config
 from onlyvips_release.traffic.envoy_config import TOTAL, entries, offset
-from tests.traffic.rig import TOKEN, Bench, bench, share
+from tests.testing.router_rig import TOKEN, Bench, bench, share
 
 pytestmark = pytest.mark.slow
 
@@ -288,7 +288,7 @@ def test_router_whose_port_is_taken_when_it_must_come_back_is_unavailable_and_tr
 
 
 def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(plain: Bench, tmp_path: Path) -> None:
-    from onlyvips_release.lease import FileLease  # noqa: PLC0415
+    from onlyvips_release.state.lease import FileLease  # noqa: PLC0415
 
     lease = FileLease(tmp_path / "live", plain.clock)
     lease.acquire("test")
@@ -300,7 +300,7 @@ def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(p
 
 
 def test_long_state_folder_still_has_a_socket(tmp_path: Path) -> None:
-    from onlyvips_release.lease import FileLease  # noqa: PLC0415
+    from onlyvips_release.state.lease import FileLease  # noqa: PLC0415
 
     with bench() as made:
         made.router.stop()

@@ -1,0 +1,344 @@
+"""What can happen to a release (events, kept in its journal) and what it can be told to do (commands). Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from onlyvips_release.core.judge import ServiceHistory
+from onlyvips_release.core.model import Arm, Instance, Series, SuiteResult, Verdict
+from onlyvips_release.core.plan import ReleasePlan
+
+
+class Phase(StrEnum):
+    """Where a release stands (architecture: Flow)."""
+
+    PREPARING = "PREPARING"
+    CHECKING = "CHECKING"
+    SHIFTING = "SHIFTING"
+    BAKING = "BAKING"
+    PAUSED = "PAUSED"
+    PROMOTING = "PROMOTING"
+    WATCHING = "WATCHING"
+    ROLLING_BACK = "ROLLING_BACK"
+    PROMOTED = "PROMOTED"
+    ROLLED_BACK = "ROLLED_BACK"
+
+
+# --- what happened ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The release exists. `revisions`: service -> arm -> name; `holder` says who, where, from which CI job.
+
+    `history`: what earlier releases taught the judge, by service; `notes`: where that is from, or why it is not used.
+    `restore`: users are on the canary revisions of an earlier release, and the stable ones are to be brought back.
+    """
+
+    release: str
+    target: str
+    plan: ReleasePlan
+    plan_sha256: str
+    holder: Mapping[str, str]
+    revisions: Mapping[str, Mapping[Arm, str]]
+    history: Mapping[str, ServiceHistory] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    restore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Stable runs and answers; `way_back`: service -> identity of what users can be sent back to."""
+
+    way_back: Mapping[str, str]
+    route_base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStarted:
+    """These instances are ready in the canary track and proven by pinned requests."""
+
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRan:
+    """One run of a suite ended."""
+
+    result: SuiteResult
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """`weight` is in force at the data plane since `at` (UTC, ISO 8601)."""
+
+    weight: int
+    at: str
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Raw counts at a tick of the release's clock; `trouble` says why this tick must not be judged."""
+
+    tick: int
+    series: Mapping[str, Mapping[Arm, tuple[Series, ...]]]
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the verdict algebra said; `final` ends the step."""
+
+    verdict: Verdict
+    reason: str
+    sentence: str
+    final: bool
+    R: float = 0.0
+    blame: str = ""
+    metrics: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A person or a signal asked for something (abort, pause, resume, promote); `signal` 0 = a person."""
+
+    what: str
+    by: str
+    signal: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Held until a person says go on; `approval` = the plan asks for one, and going on means the next step."""
+
+    why: str
+    weight: int
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Somebody goes on: an unfinished step begins again.
+
+    `taken_over`: nobody held the weight meanwhile, and what was proven before must be proven again; `hurry`: only to
+    end the release, without watching it.
+    """
+
+    by: str
+    taken_over: bool = False
+    hurry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interfered:
+    """Somebody else changed what the release owns."""
+
+    what: str
+    expected: str = ""
+    found: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth telling that decides nothing (a router started again, an unjudged guard)."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Point of no return: from here on forward is the safe direction, until the new stable is proven."""
+
+    safe_weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """These services' stable instances are now of these revisions, proven where they take traffic."""
+
+    revisions: Mapping[str, str]
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The canary revision is stable, users are on it, the canary track is empty or idle."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How the watch after promotion ended."""
+
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackStarted:
+    """Users go back, because of `cause`; `tool` = the cause is an error of the tool itself."""
+
+    cause: str
+    tool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """Users are on stable, proven; the canary is removed."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The old revision serves again after the point of no return."""
+
+    to: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardianActed:
+    """The controller gave no sign of life, so the guardian wrote the safe `weight`; `confirmed` = it was in force."""
+
+    weight: int
+    at: str
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Something could not be proven; `command` is what a person can run without the tool."""
+
+    what: str
+    since: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end, with the exit code of the command and the sentence for people."""
+
+    phase: Phase
+    exit: int
+    sentence: str
+
+
+Event = (
+    Started
+    | Prepared
+    | CanaryStarted
+    | SuiteRan
+    | Shifted
+    | Sampled
+    | Judged
+    | Requested
+    | Paused
+    | Resumed
+    | Interfered
+    | Noted
+    | Committed
+    | Replaced
+    | Promoted
+    | Watched
+    | RollbackStarted
+    | RolledBack
+    | Restored
+    | GuardianActed
+    | Unconfirmed
+    | Finished
+)
+
+
+# --- what to do next ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Prove stable and the way back; bring the routes to their base."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartCanary:
+    """Run `revisions` in the canary track and prove them by pinned requests."""
+
+    revisions: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class RunSmoke:
+    """Run the smoke suite against one arm, pinned."""
+
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Put a weight in force."""
+
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Take one tick: sample, inspect, probe, look."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceUnrouted:
+    """Replace the services that take no traffic."""
+
+    revisions: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Pass the point of no return."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceStable:
+    """Make the revisions in the canary track stable, and prove it."""
+
+    revisions: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class EndPromotion:
+    """Drain and empty the canary track; the old revision stays idle where the target can keep it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRollback:
+    """Drain and remove all but stable, prove stable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Clean up and say how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A paused release that nobody will hold: weight 0, the canary kept warm."""
+
+
+Command = (
+    Prepare
+    | StartCanary
+    | RunSmoke
+    | Shift
+    | Observe
+    | ReplaceUnrouted
+    | Commit
+    | ReplaceStable
+    | EndPromotion
+    | EndRollback
+    | Finish
+    | Leave
+)

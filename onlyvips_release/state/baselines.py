@@ -1,0 +1,128 @@
+"""What earlier releases taught, kept per service in `history/<service>.jsonl` (the last line counts)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from onlyvips_release.core import events
+from onlyvips_release.core.judge.history import Record, ServiceHistory, learn
+from onlyvips_release.core.judge.ingest import Ingest, Seen
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.plan import ReleasePlan
+from onlyvips_release.state.codec import decode, encode
+
+STALE = timedelta(days=7)
+KEPT = 20
+"""Releases kept per service."""
+
+
+class HistoryFolder:
+    """`state/history`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, plan: ReleasePlan, now: datetime) -> tuple[dict[str, ServiceHistory], tuple[str, ...]]:
+        """What may be used for each routed service, and in words what was used, or why not."""
+        used, told = {}, []
+        for service in plan.routed:
+            stable = service.stable.name if service.stable else ""
+            found, why = self._usable(service.name, stable, plan.judge.tick.total_seconds(), now)
+            if found:
+                used[service.name] = found
+            told.append(f"{service.name}: {why}")
+        return used, tuple(told)
+
+    def _usable(self, service: str, stable: str, tick: float, now: datetime) -> tuple[ServiceHistory | None, str]:
+        path = self.folder / f"{service}.jsonl"
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return None, "no history yet: equal arms are taken to differ twice as much as chance, so proof takes longer"
+        except OSError as error:
+            return None, f"history is not used: {path} cannot be read ({error.strerror})"
+        try:
+            last: ServiceHistory = decode(ServiceHistory, json.loads(lines[-1]))
+            age = now - datetime.fromisoformat(last.at)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            return None, f"history is not used: {path} holds no record of this tool"
+        refused = ""
+        if age > STALE or age < -timedelta(minutes=5):
+            refused = f"it is {age.days} days old, at most {STALE.days} are trusted"
+        elif last.revision != stable:
+            refused = f"it is of {last.revision}, users are on {stable}"
+        elif last.tick != tick:
+            refused = f"its ticks are {last.tick:g} s, the plan's {tick:g} s"
+        if refused:
+            return None, f"history of {last.release} is not used: {refused}"
+        phi0 = "/".join(f"{value:.2g}" for value in last.phi0) if last.phi0 else "not measured"
+        hours = age.total_seconds() / 3600
+        return last, f"history of {last.release}: {hours:.1f} h old, {last.requests:,.0f} requests, phi0 {phi0}"
+
+    def keep(self, lessons: Iterable[tuple[str, ServiceHistory]]) -> None:
+        """Append; a lesson of stable alone does not push out what a promoted release taught of the same revision."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for service, lesson in lessons:
+            path = self.folder / f"{service}.jsonl"
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            if lesson.phi0 is None and lines and _teaches(lines[-1], lesson.revision):
+                continue
+            lines = [*lines[1 - KEPT :], json.dumps(encode(lesson), separators=(",", ":"))]
+            new = path.with_suffix(".new")
+            new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            os.replace(new, path)
+
+
+def _teaches(line: str, revision: str) -> bool:
+    try:
+        last = json.loads(line)
+        return bool(last["revision"] == revision and last["phi0"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def lessons(journal: Iterable[events.Event], at: str) -> list[tuple[str, ServiceHistory]]:
+    """What the bakes of one release teach, by service; of an unfinished one nothing."""
+    started: events.Started | None = None
+    ingest, records = Ingest(), dict[str, list[Record]]()
+    weight, baseline, baking, promoted = 0, False, True, False
+    for event in journal:
+        match event:
+            case events.Started():
+                started = event
+                records = {service.name: [] for service in event.plan.routed}
+            case events.Shifted(weight=weight):
+                baseline = False
+            case events.RollbackStarted() | events.Committed():
+                baking = False
+            case events.Sampled(trouble=trouble, series=series) if baking and 0 < weight < 100:
+                for name, rows in records.items():
+                    arms = series.get(name, {})
+                    canary, stable = (ingest.take(name, arm, arms.get(arm, ())) for arm in (Arm.CANARY, Arm.STABLE))
+                    if baseline and not trouble:
+                        rows.append(Record(weight, Seen(canary, stable)))
+                baseline = True
+            case events.Finished(phase=phase):
+                promoted = phase is events.Phase.PROMOTED
+            case _:
+                pass
+    return _learnt(started, records, at, promoted) if started else []
+
+
+def _learnt(
+    started: events.Started, records: dict[str, list[Record]], at: str, promoted: bool
+) -> list[tuple[str, ServiceHistory]]:
+    judge = started.plan.judge
+    dt = judge.tick.total_seconds()
+    block = max(4, round(judge.block.total_seconds() / dt))
+    arm = Arm.CANARY if promoted else Arm.STABLE
+    found = []
+    for name, rows in records.items():
+        lesson = learn(started.release, at, started.revisions[name][arm], dt, rows, block, equal=promoted)
+        if lesson:
+            found.append((name, lesson))
+    return found
