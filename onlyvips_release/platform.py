@@ -242,6 +242,10 @@ class Platform:
         names = self.releases()
         return replay(FileJournal(self.journal(names[-1])).read(samples=False)) if names else None
 
+    def by_hand(self, release: Release) -> str:
+        """Commands that take users to the release's safe side without this tool."""
+        return self.router(release.id).by_hand(release.safe_weight)
+
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.cli.progress import lines
+from onlyvips_release.cli.progress import show_lines
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
@@ -33,7 +33,7 @@ from tests.testing.simulation import World
 SHOW = """
 import time
 from types import SimpleNamespace
-from onlyvips_release.cli.progress import shown
+from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.environment import Place
 from onlyvips_release.runner import Runner
@@ -43,13 +43,13 @@ from tests.test_runner import started
 world = World(make_plan(), rps=100)
 release, ports, first = Release(), world.ports(), started(world.plan)
 release.apply(first)
-with shown(SimpleNamespace(place=Place(None, None, {"TERM": "xterm"})), as_json=False) as tell:
-    tell(first, release)
-    def heard(event):
-        tell(event, release)
+with show_progress(SimpleNamespace(place=Place(None, None, {"TERM": "xterm"})), as_json=False) as show:
+    show(first, release)
+    def follow(event):
+        show(event, release)
         if type(event).__name__ == "Shifted":
             time.sleep(0.6)
-    Runner(release, ports, heard).run()
+    Runner(release, ports, follow).run()
 """
 
 
@@ -97,7 +97,7 @@ def test_elsewhere_there_are_lines_and_no_control_characters() -> None:
 
 def test_silence_is_broken_by_what_is_waited_for_and_its_limit() -> None:
     out = io.StringIO()
-    with lines(out, grouped=False, every=0.05) as printer:
+    with show_lines(out, grouped=False, every=0.05) as printer:
         release = Release()
         first = started(make_plan())
         release.apply(first)
