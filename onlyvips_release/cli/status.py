@@ -33,7 +33,7 @@ def status(platform: str | None, measured: bool, as_json: bool, follow: bool, ti
       onlyvips-release status shop --live
       onlyvips-release status --watch --timeout 45m
     """
-    end, last = time.monotonic() + (timeout or float("inf")), ""
+    end, last = time.monotonic() + (float("inf") if timeout is None else timeout), ""
     while True:
         rows = read_rows(platform, measured)
         message = "\n".join(map(text, rows)) or "no platform is installed: onlyvips-release up PLAN"
