@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from onlyvips_release.clients.process import birth, same
+from onlyvips_release.clients.process import Process, birth, end, spawn
 from onlyvips_release.core.events import GuardianActed
 from onlyvips_release.core.ports import Clock, Journal, Lease, Router
 from onlyvips_release.errors import JournalError, LeaseHeld, NotReady, TargetError
@@ -37,6 +37,7 @@ START_WITHIN = 10.0
 """Seconds that the guardian's process has to say that it watches."""
 
 STOP_WITHIN = 5.0
+"""Seconds that the guardian's process has to end after the lease was given back."""
 
 
 class ProcessGuardian:
@@ -48,39 +49,29 @@ class ProcessGuardian:
 
     def __init__(self, command: Sequence[str], fence: Callable[[], int], log: Path) -> None:
         self.command, self.fence, self.log = command, fence, log
-        self.process = (0, 0.0)
+        self.process = Process()
 
     def start(self) -> str:
         """Returns when it watches; "" = it did already. Its environment holds nothing that a CI could know it by."""
-        if same(*self.process):
+        if self.process.alive():
             return ""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = {n: os.environ[n] for n in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if n in os.environ}
-        with (
-            self.log.open("ab") as log,
-            subprocess.Popen(
-                [*self.command, str(self.fence())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=kept,
-            ) as child,
-        ):
+        command = [*self.command, str(self.fence())]
+        with self.log.open("ab") as log, spawn(command, env=kept, cwd="/", stdout=subprocess.PIPE, stderr=log) as child:
             assert child.stdout is not None
             ready = select.select([child.stdout], [], [], START_WITHIN)[0]
             words = child.stdout.readline().split() if ready else []
             if not words:
-                child.kill()
+                end(Process.of(child.pid))
                 raise NotReady("the guardian did not start", remedy=f"read {self.log}, or use --no-guardian")
-        self.process = (int(words[0]), float(words[1]))
-        return f"a guardian watches (pid {self.process[0]})"
+        self.process = Process(int(words[0]), float(words[1]))
+        return f"a guardian watches (pid {self.process.pid})"
 
     def stop(self) -> None:
         """It ends by itself; one that hangs is left alone, it can only write the safe weight."""
-        end = time.monotonic() + STOP_WITHIN
-        while same(*self.process) and time.monotonic() < end:
+        until = time.monotonic() + STOP_WITHIN
+        while self.process.alive() and time.monotonic() < until:
             time.sleep(0.02)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onlyvips_release.clients.process import Process, end, family, send, spawn
 from onlyvips_release.core.model import SuiteResult, Verdict
 from onlyvips_release.core.plan import SEVERITIES, Suite
 from onlyvips_release.core.ports import Clock, SuiteRequest
@@ -299,6 +300,7 @@ class PytestRun:
         env = {name: value for name, value in checks.env.items() if name not in ELSEWHERE}
         env |= {"ONLYVIPS_CONTEXT": str(known), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = self._spawn(checks.command(request, folder, self.tally.run, self.scratch), checks.cwd, env)
+        self.started = Process.of(self.process.pid)
         self.begun = self.heard = self.clock.monotonic()
         self.late, self.late_since = "", 0.0
         self.sent: set[signal.Signals] = set()
@@ -320,15 +322,7 @@ class PytestRun:
     def _spawn(self, command: list[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / "output.txt").open("wb") as output:
             try:
-                return subprocess.Popen(
-                    command,
-                    cwd=cwd,
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+                return spawn(command, cwd=cwd, env=env, stdout=output, stderr=output)
             except OSError as error:
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 raise TargetError(
@@ -374,7 +368,7 @@ class PytestRun:
             due = signal.SIGTERM if waited <= INTERRUPTED + TERMINATED else signal.SIGKILL
         if due not in self.sent:
             self.sent.add(due)
-            signal_group(self.process, due)
+            send(family(self.started), due)
 
     def _read(self) -> None:
         """Whole lines only."""
@@ -410,8 +404,9 @@ class PytestRun:
         return f"{reason} ({last[:200]})" if last else reason
 
     def _clean_up(self, grace: float) -> None:
-        """The whole group ends, the secrets go: what is left is a report that anybody may read."""
-        end_group(self.process, grace)
+        """All that it started ends, the secrets go: what is left is a report that anybody may read."""
+        ladder = ((0, grace), (signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
+        end(self.started, ladder if self.process.poll() is None else (), whole=False)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.mask.scrub(self.folder)
 
@@ -421,22 +416,3 @@ def secrets_of(context: Mapping[str, Any]) -> list[str]:
     services = context.get("services", {}).values()
     pins = [str(pin).partition("-")[2] for facts in services for pin in facts.get("pins", {}).values()]
     return [*pins, *(str(facts["admin"]) for facts in services if facts.get("admin"))]
-
-
-def end_group(process: subprocess.Popen[bytes], grace: float) -> None:
-    """SIGINT, SIGTERM, SIGKILL to its group, each with a little time; then whatever it left behind is killed."""
-    for number, within in ((0, grace), (signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
-        if process.poll() is not None:
-            break
-        signal_group(process, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(within)
-    signal_group(process, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-
-
-def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """To every process of its group, if there is one left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
