@@ -30,7 +30,7 @@ def install(
             raise Refused(f"{service.name}: no stable revision is known", remedy="give the plan `stable` for it")
     router.start()
     yield f"router listens on {plan.listen[0]}:{plan.listen[1]}"
-    workload.revive()
+    workload.promote({s.name: stable[s.name] for s in plan.services if s.name in stable})
     new = {s.name: s.stable for s in plan.services if s.name not in stable and s.stable is not None}
     workload.start_canary({s.name: new[s.name] for s in plan.routed if s.name in new}, 100)
     workload.promote(new)

@@ -136,8 +136,7 @@ class Runner:
         self.ports.router.reset()
         self.ports.router.set_weight(0)
         self.upkeep.mend_endpoints(Arm.STABLE)
-        if not self.release.first:
-            self.upkeep.prove(Arm.STABLE, self._routed(self.release.old))
+        self.upkeep.prove(Arm.STABLE, self._routed(self.release.installed))
         way_back = {i.service: i.identity for i in self.ports.workload.inspect() if i.arm is Arm.STABLE}
         self.record(events.Prepared(way_back))
         for name in proof.unproven(self.release):
@@ -159,11 +158,15 @@ class Runner:
         self.record(events.CanaryStarted(instances, weight))
 
     def _start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
-        """Run the revisions of `which` in the canary track, and let the router know where they answer."""
+        """Run the revisions of `which` in the canary track, and let the router know where they answer.
+
+        A service that the release keeps as it is answers on both arms from the same instances.
+        """
         names = self._routed(self._names(which))
-        revisions = {name: self._revision(name, which) for name in names}
+        revisions = {name: self._revision(name, which) for name in names if not self.release.keeps(name)}
         instances = self.ports.workload.start_canary(revisions, weight)
-        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, names))
+        kept = [i for i in self.ports.workload.inspect() if i.arm is Arm.STABLE and self.release.keeps(i.service)]
+        self.ports.router.point(Arm.CANARY, proof.endpoints([*instances, *kept], names))
         return instances
 
     def _run_smoke(self, arm: Arm) -> None:
@@ -204,7 +207,8 @@ class Runner:
     def _replace_stable(self, which: Arm) -> None:
         """Users are on the canary track meanwhile; the new stable is proven before anybody is sent there."""
         self.upkeep.start_guardian()
-        names = self._names(which) if self.release.one_act else self._routed(self._names(which))
+        every = self._names(which) if self.release.one_act else self._routed(self._names(which))
+        names = {name: revision for name, revision in every.items() if not self.release.keeps(name)}
         routed = self._routed(names)
         if self.ports.workload.replaces:
             self.ports.router.point(Arm.STABLE, {name: [] for name in routed})
@@ -224,12 +228,12 @@ class Runner:
     def _end_rollback(self) -> None:
         self._end_suite()
         self._empty_canary()
-        if self.release.first:
-            self.ports.router.point(Arm.STABLE, {service.name: [] for service in self.release.plan.routed})
-            self.ports.workload.stop_all()
-        else:
-            self.upkeep.mend_endpoints(Arm.STABLE)
-            self.upkeep.prove(Arm.STABLE, self._routed(self.release.old))
+        new = [service for service in self.release.plan.services if service.name not in self.release.installed]
+        if new:
+            self.ports.router.point(Arm.STABLE, {service.name: [] for service in new if service.routed})
+            self.ports.workload.remove([service.name for service in new])
+        self.upkeep.mend_endpoints(Arm.STABLE)
+        self.upkeep.prove(Arm.STABLE, self._routed(self.release.installed))
         if self.release.committed and not self.release.first:
             self.record(events.Restored(dict(self.release.old)))
         self.record(events.RolledBack(self._now()))
@@ -338,7 +342,7 @@ class Runner:
 
     def _users_are_answered(self) -> bool:
         arm = Arm.CANARY if self.release.track is not None else Arm.STABLE
-        return all(probe.status == 200 for probe in self.ports.prober.probe(arm, 1))
+        return all(p.status == 200 for p in self.ports.prober.probe(arm, 1) if p.service in self.release.installed)
 
     def _stop_unrecorded(self, error: JournalError) -> None:
         """The journal cannot be written: stop, and set the safe weight (this needs no disk space)."""
@@ -404,7 +408,8 @@ class Runner:
         return revision
 
     def _routed(self, revisions: dict[str, str]) -> dict[str, str]:
-        return {service.name: revisions[service.name] for service in self.release.plan.routed}
+        """Those of services with traffic."""
+        return {s.name: revisions[s.name] for s in self.release.plan.routed if s.name in revisions}
 
     @property
     def tick(self) -> float:

@@ -8,7 +8,7 @@ surfaces as `Interrupted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -121,7 +121,10 @@ class InstalledWorkload(Workload, Protocol):
         """Wait until every stable instance is ready, else NotReady."""
 
     def stop_all(self) -> None:
-        """Stop every instance. What was stable is remembered, so that it can be started again."""
+        """Stop every instance. What was stable is remembered: `promote` starts it again."""
+
+    def remove(self, services: Iterable[str]) -> None:
+        """Stop every instance of these services, and forget that they were ever installed."""
 
 
 class Source(Protocol):

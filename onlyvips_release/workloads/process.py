@@ -79,7 +79,7 @@ class ProcessWorkload:
 
     def inspect(self) -> tuple[Instance, ...]:
         """Every instance that was started, with what the process table says of it."""
-        return tuple(self._instance(slot) for slot in self.slots().values())
+        return tuple(self._instance(slot) for slot in self.slots().values() if slot.pid)
 
     def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
         """In the free slot. A running spare (or stable) of this revision is taken as it is: the quick way back."""
@@ -102,6 +102,9 @@ class ProcessWorkload:
         if not self.service.routed:
             return self._replace(revision)
         chosen = next((s for s in slots.values() if s.revision == revision and s.alive()), None)
+        stopped = next((s for s in slots.values() if s.revision == revision and s.part == Arm.STABLE), None)
+        if chosen is None and stopped is not None:
+            return (self._ready(self._start(stopped.name, Arm.STABLE, revision)),)
         if chosen is None:
             raise NotReady(f"{self.service.name}: no living instance of {revision.name} to promote")
         parts = {name: replace(s, part=Arm.STABLE if s == chosen else SPARE) for name, s in slots.items()}
@@ -118,10 +121,11 @@ class ProcessWorkload:
                 self._save(slots)
 
     def revive(self) -> tuple[str, ...]:
-        """Start a dead stable process again, with the same revision in the same slot; it is not waited for."""
+        """Start a dead stable process again, with the same revision in the same slot; it is not waited for. One that
+        was stopped stays so."""
         done = []
         for slot in self.slots().values():
-            if slot.part == Arm.STABLE and not slot.alive():
+            if slot.part == Arm.STABLE and slot.pid and not slot.alive():
                 self._start(slot.name, Arm.STABLE, slot.revision)
                 done.append(f"{self.service.name} {slot.revision.name}")
         return tuple(done)
@@ -138,9 +142,15 @@ class ProcessWorkload:
         return next((slot.revision for slot in self.slots().values() if slot.part == Arm.STABLE), None)
 
     def stop_all(self) -> None:
-        """Stop every instance and forget them (`down`)."""
-        for slot in self.slots().values():
+        """Stop every instance; stable's slot stays on record, stopped."""
+        slots = self.slots()
+        for slot in slots.values():
             self._stop(slot)
+        self._save({n: replace(s, pid=0, started=0.0) for n, s in slots.items() if s.part == Arm.STABLE})
+
+    def remove(self) -> None:
+        """Stop every instance and forget them."""
+        self.stop_all()
         self._save({})
 
     def wait_ready(self) -> tuple[Instance, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -253,9 +253,13 @@ class SimWorkload:
 
     def stop_all(self) -> None:
         """At once."""
-        self.world.control("workload.stop_all")
-        for name, mine in self.world.instances.items():
-            self.world.stop(mine)
+        self.remove(self.world.instances)
+
+    def remove(self, services: Iterable[str]) -> None:
+        """At once."""
+        self.world.control("workload.remove")
+        for name in services:
+            self.world.stop(self.world.instances[name])
             self.world.instances[name] = []
 
 
