@@ -151,20 +151,24 @@ class Runner:
         Users are on the safe side meanwhile, unless they are on this very track already.
         """
         if not self.release.proven or self.release.weight is None:
-            self.ports.router.set_weight(self.release.safe_weight)
-        instances = self._start_track(which, weight)
+            self.ports.router.set_weight(self.upkeep.safe_weight())
+        try:
+            instances = self._start_track(which, weight)
+        except TargetError as error:
+            if not (self.release.committed and which is Arm.CANARY and self.release.phase is Phase.ROLLING_BACK):
+                raise
+            self.record(events.Unconfirmed(f"the canary track does not answer: {error}", self._now(), self.by_hand()))
+            return
+        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, self._routed(self._names(which))))
         self.upkeep.prove(Arm.CANARY, self._routed(self._names(which)))
         self.ports.router.prepare_safe_weights()
         self.upkeep.start_guardian()
         self.record(events.CanaryStarted(instances, weight))
 
     def _start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
-        """Run the revisions of `which` in the canary track, and let the router know where they answer."""
-        names = self._routed(self._names(which))
-        revisions = {name: self._revision(name, which) for name in names}
-        instances = self.ports.workload.start_canary(revisions, weight)
-        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, names))
-        return instances
+        """Run the revisions of `which` in the canary track; what runs already stays as it is."""
+        revisions = {name: self._revision(name, which) for name in self._routed(self._names(which))}
+        return self.ports.workload.start_canary(revisions, weight)
 
     def _run_smoke(self, arm: Arm) -> None:
         before = self.release.phase
@@ -320,16 +324,19 @@ class Runner:
         """Users first: the safe weight is written even where no router runs, then what users are on is started."""
         self.upkeep.renew_lease(commands.Observe())
         with contextlib.suppress(TargetError):
-            self.ports.router.set_weight(self.release.safe_weight)
+            self.ports.router.set_weight(self.upkeep.safe_weight())
         self.upkeep.renew_lease(commands.StartCanary(Arm.CANARY, 100))
-        revived: list[str] = []
+        track, names, revived = self.release.track, self._routed(self.release.new), list[str]()
         with contextlib.suppress(TargetError):
-            revived += self.ports.router.revive()
-        if self.release.track is not None:
-            with contextlib.suppress(TargetError):
-                self._start_track(self.release.track, 100)
+            if track is not None:
+                self._start_track(track, 100)
         with contextlib.suppress(TargetError):
             revived += self.ports.workload.revive()
+        with contextlib.suppress(TargetError):
+            revived += self.ports.router.revive()
+        with contextlib.suppress(TargetError):
+            if track is not None:
+                self.ports.router.point(Arm.CANARY, proof.endpoints(self._start_track(track, 100), names))
         end = self.ports.clock.monotonic() + READY_WITHIN
         while revived and self.ports.clock.monotonic() < end and not self._users_are_answered():
             self.ports.clock.sleep(POLL_INTERVAL)
