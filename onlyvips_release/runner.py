@@ -150,24 +150,31 @@ class Runner:
         Users are on the safe side meanwhile, unless they are on this very track already.
         """
         if not self.release.proven or self.release.weight is None:
-            self.ports.router.set_weight(self.release.safe_weight)
-        instances = self._start_track(which, weight)
+            self.ports.router.set_weight(self.upkeep.safe_weight())
+        try:
+            instances = self._start_track(which, weight)
+        except TargetError as error:
+            if not (self.release.committed and which is Arm.CANARY and self.release.phase is Phase.ROLLING_BACK):
+                raise
+            self.record(events.Unconfirmed(f"the canary track does not answer: {error}", self._now(), self.by_hand()))
+            return
+        self._point_canary(instances, which)
         self.upkeep.prove(Arm.CANARY, self._routed(self._names(which)))
         self.ports.router.prepare_safe_weights()
         self.upkeep.start_guardian()
         self.record(events.CanaryStarted(instances, weight))
 
     def _start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
-        """Run the revisions of `which` in the canary track, and let the router know where they answer.
-
-        A service that the release keeps as it is answers on both arms from the same instances.
-        """
+        """Run the revisions of `which` in the canary track; what runs already stays as it is."""
         names = self._routed(self._names(which))
         revisions = {name: self._revision(name, which) for name in names if not self.release.keeps(name)}
-        instances = self.ports.workload.start_canary(revisions, weight)
-        kept = [i for i in self.ports.workload.inspect() if i.arm is Arm.STABLE and self.release.keeps(i.service)]
-        self.ports.router.point(Arm.CANARY, proof.endpoints([*instances, *kept], names))
-        return instances
+        return self.ports.workload.start_canary(revisions, weight)
+
+    def _point_canary(self, instances: Iterable[Instance], which: Arm) -> None:
+        """A service that the release keeps as it is answers on both arms from the same instances."""
+        kept = [i for i in self._instances() if i.arm is Arm.STABLE and self.release.keeps(i.service)]
+        where = proof.endpoints([*instances, *kept], self._routed(self._names(which)))
+        self.ports.router.point(Arm.CANARY, where)
 
     def _run_smoke(self, arm: Arm) -> None:
         before = self.release.phase
@@ -324,16 +331,19 @@ class Runner:
         """Users first: the safe weight is written even where no router runs, then what users are on is started."""
         self.upkeep.renew_lease(commands.Observe())
         with contextlib.suppress(TargetError):
-            self.ports.router.set_weight(self.release.safe_weight)
+            self.ports.router.set_weight(self.upkeep.safe_weight())
         self.upkeep.renew_lease(commands.StartCanary(Arm.CANARY, 100))
-        revived: list[str] = []
+        track, revived = self.release.track, list[str]()
         with contextlib.suppress(TargetError):
-            revived += self.ports.router.revive()
-        if self.release.track is not None:
-            with contextlib.suppress(TargetError):
-                self._start_track(self.release.track, 100)
+            if track is not None:
+                self._start_track(track, 100)
         with contextlib.suppress(TargetError):
             revived += self.ports.workload.revive()
+        with contextlib.suppress(TargetError):
+            revived += self.ports.router.revive()
+        with contextlib.suppress(TargetError):
+            if track is not None:
+                self._point_canary(self._start_track(track, 100), track)
         end = self.ports.clock.monotonic() + READY_WITHIN
         while revived and self.ports.clock.monotonic() < end and not self._users_are_answered():
             self.ports.clock.sleep(POLL_INTERVAL)

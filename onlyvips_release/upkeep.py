@@ -101,6 +101,21 @@ class Upkeep:
                 self.ports.router.point(arm, moved)
                 self.record(Noted(f"{', '.join(moved)}: the router points at where {arm} answers now"))
 
+    def safe_weight(self) -> int:
+        """Where users are safe now: never an arm without a ready instance while the other one has some."""
+        safe, track = self.release.safe_weight, self.release.track
+        if track is None:
+            return safe
+        wanted = self.release.old if track is Arm.STABLE else self.release.new
+        try:
+            serving = [i for i in self.ports.workload.inspect() if i.serves]
+        except Unavailable:
+            return safe
+        routed = [service.name for service in self.release.plan.routed]
+        tracked = {i.service for i in serving if i.revision == wanted[i.service]}
+        stable = {i.service for i in serving if i.arm is Arm.STABLE}
+        return 0 if stable.issuperset(routed) and not tracked.issuperset(routed) else safe
+
     def start_guardian(self) -> None:
         """Have it watch before any user depends on it."""
         if watcher := self.ports.guardian.start():

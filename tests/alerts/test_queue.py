@@ -11,7 +11,7 @@ from onlyvips_release.core.events import Event, Noted, Phase
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.runner import Runner
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 

@@ -21,7 +21,7 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
 from onlyvips_release.environment import Place
 from onlyvips_release.errors import LeaseHeld
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 
 RUN = """
@@ -31,7 +31,7 @@ from onlyvips_release.cli.app import main
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.environment import Place
 from onlyvips_release.runner import Runner
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
