@@ -19,9 +19,10 @@ from onlyvips_release.core.commands import (
 )
 from onlyvips_release.core.events import Event, Noted, Notified, Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Arm
+from onlyvips_release.core.model import Arm, Instance, Percent
+from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports
-from onlyvips_release.errors import TargetError, Unavailable
+from onlyvips_release.errors import ReleaseError, TargetError, Unavailable
 
 POLL_INTERVAL = 0.5
 """Seconds between two polls of instance health and operator requests."""
@@ -133,3 +134,26 @@ class Upkeep:
         except TargetError:
             return False
         return True
+
+    # --- which revisions ------------------------------------------------------------------------------------------
+
+    def start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
+        """Run the revisions of `which` in the canary track; what runs already stays as it is."""
+        revisions = {name: self.revision(name, which) for name in self.routed(self.names(which))}
+        return self.ports.workload.start_canary(revisions, weight)
+
+    def names(self, which: Arm) -> dict[str, str]:
+        """service -> revision name of the old (STABLE) or the new (CANARY) revisions."""
+        return self.release.new if which is Arm.CANARY else self.release.old
+
+    def routed(self, revisions: Mapping[str, str]) -> dict[str, str]:
+        """Those of the services that take traffic."""
+        return {service.name: revisions[service.name] for service in self.release.plan.routed}
+
+    def revision(self, service: str, which: Arm) -> Revision:
+        """As the plan describes it."""
+        planned = next(s for s in self.release.plan.services if s.name == service)
+        revision = planned.canary if which is Arm.CANARY else planned.stable
+        if revision is None:
+            raise ReleaseError(f"{service}: no stable revision is known", remedy="give the plan `stable`")
+        return revision
