@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from onlyvips_release.core import policy, proof
@@ -19,9 +19,10 @@ from onlyvips_release.core.commands import (
 )
 from onlyvips_release.core.events import Event, Noted, Notified, Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Arm
+from onlyvips_release.core.model import Arm, Instance, Percent
+from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports
-from onlyvips_release.errors import TargetError, Unavailable
+from onlyvips_release.errors import ReleaseError, TargetError, Unavailable
 
 POLL_INTERVAL = 0.5
 """Seconds between two polls of instance health and operator requests."""
@@ -133,3 +134,33 @@ class Upkeep:
         except TargetError:
             return False
         return True
+
+    # --- which revisions ------------------------------------------------------------------------------------------
+
+    def start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
+        """Run the revisions of `which` in the canary track; what runs already stays as it is."""
+        names = [name for name in self.routed(self.names(which)) if not self.release.keeps(name)]
+        return self.ports.workload.start_canary({name: self.revision(name, which) for name in names}, weight)
+
+    def point_canary(self, instances: Iterable[Instance], which: Arm) -> None:
+        """A service that the release keeps as it is answers on both arms from the same instances."""
+        there = self.ports.workload.inspect()
+        kept = [i for i in there if i.arm is Arm.STABLE and self.release.keeps(i.service)]
+        where = proof.endpoints([*instances, *kept], self.routed(self.names(which)))
+        self.ports.router.point(Arm.CANARY, where)
+
+    def names(self, which: Arm) -> dict[str, str]:
+        """service -> revision name of the old (STABLE) or the new (CANARY) revisions."""
+        return self.release.new if which is Arm.CANARY else self.release.old
+
+    def routed(self, revisions: Mapping[str, str]) -> dict[str, str]:
+        """Those of the services that take traffic."""
+        return {s.name: revisions[s.name] for s in self.release.plan.routed if s.name in revisions}
+
+    def revision(self, service: str, which: Arm) -> Revision:
+        """As the plan describes it."""
+        planned = next(s for s in self.release.plan.services if s.name == service)
+        revision = planned.canary if which is Arm.CANARY else planned.stable
+        if revision is None:
+            raise ReleaseError(f"{service}: no stable revision is known", remedy="give the plan `stable`")
+        return revision
