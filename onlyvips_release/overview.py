@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onlyvips_release.core.lifecycle import Release, replay
-from onlyvips_release.environment import frozen
 from onlyvips_release.errors import ReleaseError, Unavailable
-from onlyvips_release.state.journal import FileJournal, journals, unfinished
-from onlyvips_release.state.lease import describe, held, read_lease, stages
+from onlyvips_release.state.freeze import frozen
+from onlyvips_release.state.journal import FileJournal, unfinished
+from onlyvips_release.state.layout import Layout, platforms, stages
+from onlyvips_release.state.lease import current_claim, held_by
 
 if TYPE_CHECKING:
     from onlyvips_release.clients.envoy_admin import Admin
@@ -19,17 +20,14 @@ if TYPE_CHECKING:
 
 def overview(state: Path) -> list[dict[str, Any]]:
     """One entry per platform below the state folder, by name."""
-    if not state.is_dir():
-        return []
-    return [platform(folder) for folder in sorted(state.iterdir()) if (folder / "live").is_dir()]
+    return [platform(layout) for layout in platforms(state)]
 
 
-def platform(folder: Path) -> dict[str, Any]:
+def platform(layout: Layout) -> dict[str, Any]:
     """One platform: its newest release, and who holds the lease."""
-    holder = held(folder / "live")
-    found: dict[str, Any] = {"platform": folder.name, "held_by": describe(holder) if holder else None}
-    found["frozen"] = frozen(folder)
-    known = journals(folder)
+    found: dict[str, Any] = {"platform": layout.platform, "held_by": held_by(layout.live) or None}
+    found["frozen"] = frozen(layout)
+    known = layout.journals()
     try:
         release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
     except ReleaseError as error:
@@ -60,24 +58,23 @@ def standing(release: Release) -> dict[str, Any]:
     }
 
 
-def idle(folder: Path) -> bool:
+def idle(layout: Layout) -> bool:
     """Whether `recover` has nothing to do here: no release is open, nobody holds a claim, no canary has a weight."""
-    live = folder / "live"
-    routes = live / "router" / "rds.json"
+    routes, claim = layout.routes, current_claim(layout.live)
     weighed = routes.exists() and not re.search(rb'"version_info":"[^"]*\.w0"', routes.read_bytes())
-    claimed = bool(stages(live)) or not read_lease(live).get("released", True)
-    known = journals(folder)
+    claimed = bool(stages(layout.live)) or (claim is not None and not claim.released)
+    known = layout.journals()
     return not (weighed or claimed or (known and unfinished(known[-1])))
 
 
-def live(folder: Path, seconds: float = 1.0) -> dict[str, Any]:
+def live(layout: Layout, seconds: float = 1.0) -> dict[str, Any]:
     """Where users are now, asked of the router itself: the weight in force, and who answered users for `seconds`.
 
     Nothing of it comes from a journal or a file of ours.
     """
     from onlyvips_release.clients.envoy_admin import Admin  # noqa: PLC0415 - `status` and `recover` need no HTTP
 
-    admin = Admin(folder / "live" / "router")
+    admin = Admin(layout.router)
     try:
         version = admin.stats("^http.ingress.rds.main.version_text$").popitem()[1]
         before = answers(admin)

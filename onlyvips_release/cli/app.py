@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from onlyvips_release.core.lifecycle import Release
     from onlyvips_release.core.model import Request
     from onlyvips_release.platform import Platform
+    from onlyvips_release.state.layout import Layout
 
 EXIT_CODES = """\b
 Exit codes:
@@ -117,8 +117,8 @@ def recover(plan: str | None, as_json: bool, yes: bool, guardian: bool) -> None:
     """
     from onlyvips_release.overview import idle  # noqa: PLC0415
 
-    for folder in [folder for folder in folders(plan) if not idle(folder)]:
-        platform = known(folder)
+    for layout in [layout for layout in layouts(plan) if not idle(layout)]:
+        platform = known(layout)
         if platform is None:
             continue  # a crash before its first release began
         from onlyvips_release.cli.progress import shown  # noqa: PLC0415
@@ -222,16 +222,17 @@ def replay(journal: Path, other: Path | None, as_json: bool) -> None:
 @TIMEOUT
 def status(platform: str | None, live: bool, as_json: bool, watch: bool, timeout: str | None) -> None:
     """Where every platform of this machine stands, from its journal and lease alone (PLATFORM: only that one)."""
-    from onlyvips_release.environment import find_place  # noqa: PLC0415
+    from onlyvips_release.environment import read_environment  # noqa: PLC0415
     from onlyvips_release.overview import live as measured  # noqa: PLC0415
     from onlyvips_release.overview import overview, text  # noqa: PLC0415
+    from onlyvips_release.state.layout import Layout  # noqa: PLC0415
 
-    state = find_place().state
+    state = read_environment().state
     end, last = time.monotonic() + (seconds(timeout) or float("inf")), ""
     while True:
         found = [row for row in overview(state) if platform in (None, row["platform"])]
         if live:
-            found = [{**row, "live": measured(state / row["platform"])} for row in found]
+            found = [{**row, "live": measured(Layout(state, row["platform"]))} for row in found]
         told = "\n".join(text(row) for row in found) or "no platform is installed: onlyvips-release up PLAN"
         told = json.dumps(found, indent=None if watch else 1) if as_json else told
         if told != last:
@@ -253,15 +254,17 @@ def status(platform: str | None, live: bool, as_json: bool, watch: bool, timeout
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 def report(release: str | None, platform: str | None, show: bool) -> None:
     """Draw the report of RUN (r0007; default: the newest) again, also of one that is under way, and say where it is."""
-    from onlyvips_release.environment import find_place  # noqa: PLC0415
+    from onlyvips_release.environment import read_environment  # noqa: PLC0415
     from onlyvips_release.reporting.folder import allure_html, find, publish  # noqa: PLC0415
+    from onlyvips_release.state.layout import Layout, Reports  # noqa: PLC0415
 
-    place = find_place()
-    journal = find(place.state, release, platform)
-    publish(journal, place.reports, place.keep)
-    page = place.reports / journal.parent.name / "report.html"
+    environment = read_environment()
+    journal = find(environment.state, release, platform)
+    reports, name = Reports(environment.reports, Layout.at(journal.parents[2]).platform), journal.parent.name
+    publish(journal, reports, environment.keep_reports)
+    page = reports.page(name)
     said(f"report: {page}")
-    said(allure_html(place.reports, journal.parent.name, place.env))
+    said(allure_html(reports, name, environment.variables))
     if show:
         click.launch(str(page))
 
@@ -305,8 +308,8 @@ def wish(what: str, help_text: str) -> click.Command:
     def command(plan: str, reason: str, as_json: bool, yes: bool, guardian: bool, until: str | None) -> None:
         from onlyvips_release.cli.progress import shown  # noqa: PLC0415
 
-        (folder,) = folders(plan)
-        platform, request = kept(folder), asked(what, reason)
+        (layout,) = layouts(plan)
+        platform, request = kept(layout), asked(what, reason)
         if platform.ask(request):
             say = f"{what} was heard by the running release"
             if what == "abort":
@@ -347,8 +350,8 @@ def rollback(plan: str, to: str | None, reason: str, as_json: bool, yes: bool, g
     """Bring an older revision back after a promotion, without a failed request and without a bake."""
     from onlyvips_release.cli.progress import shown  # noqa: PLC0415
 
-    (folder,) = folders(plan)
-    platform = kept(folder)
+    (layout,) = layouts(plan)
+    platform = kept(layout)
     with shown(platform, as_json=as_json) as tell:
         release = platform.rollback(to, reason, tell, guardian=guardian)
     if release is None:
@@ -363,11 +366,11 @@ def rollback(plan: str, to: str | None, reason: str, as_json: bool, yes: bool, g
 @YES
 def freeze(plan: str, reason: str, yes: bool) -> None:
     """Block new releases; what runs goes on, and recover, abort and rollback stay possible."""
-    from onlyvips_release.environment import freeze as frozen  # noqa: PLC0415
+    from onlyvips_release.state.freeze import freeze as block  # noqa: PLC0415
     from onlyvips_release.state.lease import me  # noqa: PLC0415
 
-    (folder,) = folders(plan)
-    frozen(folder, f"{reason} ({me()})")
+    (layout,) = layouts(plan)
+    block(layout, f"{reason} ({me()})")
     said(f"releases are frozen: {reason}")
 
 
@@ -376,10 +379,10 @@ def freeze(plan: str, reason: str, yes: bool) -> None:
 @YES
 def unfreeze(plan: str, yes: bool) -> None:
     """Allow new releases again."""
-    from onlyvips_release.environment import unfreeze as allow  # noqa: PLC0415
+    from onlyvips_release.state.freeze import unfreeze as allow  # noqa: PLC0415
 
-    (folder,) = folders(plan)
-    allow(folder)
+    (layout,) = layouts(plan)
+    allow(layout)
     said("releases are allowed")
 
 
@@ -391,8 +394,9 @@ def unfreeze(plan: str, yes: bool) -> None:
 def guardian(state: Path, release: str, fence: int, envoy: Path | None) -> None:
     """The dead man's switch of one controller; started by it."""
     from onlyvips_release.platform import watch  # noqa: PLC0415
+    from onlyvips_release.state.layout import Layout  # noqa: PLC0415
 
-    watch(state, release, fence, envoy)
+    watch(Layout.at(state), release, fence, envoy)
 
 
 @main.command()
@@ -403,10 +407,10 @@ def doctor(plan: Path, as_json: bool) -> None:
     from dataclasses import asdict  # noqa: PLC0415
 
     from onlyvips_release.cli.doctor import examine, line  # noqa: PLC0415
-    from onlyvips_release.environment import find_place  # noqa: PLC0415
+    from onlyvips_release.environment import read_environment  # noqa: PLC0415
 
     found = []
-    for finding in examine(plan, find_place()):
+    for finding in examine(plan, read_environment()):
         found.append(finding)
         if not as_json:
             said(line(finding))
@@ -450,33 +454,34 @@ def opened(plan: Path) -> Platform:
     return platform
 
 
-def folders(target: str | None) -> list[Path]:
-    """State folders: of a plan file, of a platform by its name, or of all platforms."""
-    from onlyvips_release.environment import find_place  # noqa: PLC0415
+def layouts(target: str | None) -> list[Layout]:
+    """The paths of a plan file, of a platform by its name, or of all platforms."""
+    from onlyvips_release.environment import read_environment  # noqa: PLC0415
+    from onlyvips_release.state.layout import Layout, platforms  # noqa: PLC0415
 
-    state = find_place().state
+    state = read_environment().state
     if target is None:
-        return sorted(path.parent for path in state.glob("*/live"))
+        return platforms(state)
     if not Path(target).is_file():
-        return [state / target]
+        return [Layout(state, target)]
     from onlyvips_release.planfile import platform_of  # noqa: PLC0415
 
-    return [state / platform_of(Path(target))]
+    return [Layout(state, platform_of(Path(target)))]
 
 
-def known(folder: Path) -> Platform | None:
+def known(layout: Layout) -> Platform | None:
     """The platform as its newest journal describes it, with signals taken over; None = no release was ever begun."""
     from onlyvips_release.platform import Platform  # noqa: PLC0415
 
-    platform = Platform.opened(folder)
+    platform = Platform.opened(layout)
     if platform is not None:
         platform.clock.listen()
     return platform
 
 
-def kept(folder: Path) -> Platform:
+def kept(layout: Layout) -> Platform:
     """The same where there must have been a release."""
-    return known(folder) or refuse(f"no release was ever begun in {folder}")
+    return known(layout) or refuse(f"no release was ever begun in {layout.folder}")
 
 
 def asked(what: str, reason: str) -> Request:
@@ -498,7 +503,7 @@ def still(platform: Platform) -> NoReturn:
     """`pause` with nobody to hear it: done, when the release was left paused; else nothing is there to hold."""
     from onlyvips_release.overview import platform as standing  # noqa: PLC0415
 
-    row = standing(platform.state)
+    row = standing(platform.layout)
     if row.get("phase") != "PAUSED" or row["exit"] is None:
         refuse("nobody holds a release that could be paused")
     said(f"{row['release']} is paused already")
@@ -556,7 +561,9 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
 def unit(plan: Path) -> str:
     """A systemd unit for `up --foreground`."""
     command = f"{sys.executable} -m onlyvips_release up --foreground {plan.absolute()}"
-    state = os.environ.get("ONLYVIPS_STATE")
+    from onlyvips_release.environment import read_environment  # noqa: PLC0415
+
+    state = read_environment().variables.get("ONLYVIPS_STATE")
     environment = f"Environment=ONLYVIPS_STATE={state}\n" if state else ""
     return (
         "[Unit]\nDescription=OnlyVips router and stable services\nAfter=network.target\n\n"

@@ -20,10 +20,10 @@ import httpx
 
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Service, Suite
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
-from onlyvips_release.state.lease import describe, held
+from onlyvips_release.state.lease import held_by
 from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.run import merged
 from onlyvips_release.telemetry.envoy import EnvoySource
@@ -53,11 +53,11 @@ def problem(name: str, text: str, fix: str) -> Finding:
     return Finding(name, "problem", text, fix)
 
 
-def examine(path: Path, place: Place) -> Iterator[Finding]:
+def examine(path: Path, environment: Environment) -> Iterator[Finding]:
     """Everything, one after the other; a problem does not hide those after it."""
     yield from versions()
     try:
-        platform = Platform.load(path, place)
+        platform = Platform.load(path, environment)
     except ReleaseError as error:
         yield problem("plan", str(error), error.remedy)
         return
@@ -70,11 +70,11 @@ def examine(path: Path, place: Place) -> Iterator[Finding]:
     yield guarded("metrics", metrics, platform)
     yield guarded("lease", lease, platform)
     yield guarded("journal", unfinished, platform)
-    yield writable("reports", place.reports)
-    yield writable("state", place.state)
+    yield writable("reports", environment.reports)
+    yield writable("state", environment.state)
     here = shutil.which("node") is not None
     yield Finding("Node", "note", "here" if here else "not here: no Allure HTML; our own report needs nothing")
-    there = bool(place.env.get(ADMIN))
+    there = bool(environment.variables.get(ADMIN))
     yield Finding("admin", "note", f"{ADMIN} is set" if there else f"{ADMIN} is not set: an admin's work is not tested")
 
 
@@ -152,9 +152,10 @@ def canary(name: str, service: Service, platform: Platform) -> Finding:
             return problem(name, f"{revision.url} answers {answer.status_code}", "mend the canary")
         return ok(name, f"{revision.name} answers")
     word = revision.command[0]
-    if word != "{python}" and shutil.which(word, path=platform.place.env.get("PATH")) is None:
+    if word != "{python}" and shutil.which(word, path=platform.environment.variables.get("PATH")) is None:
         return problem(name, f"no such program: {word}", "correct the plan's command, or the PATH")
-    missing = [n for n in (service.process.env_from if service.process else ()) if n not in platform.place.env]
+    wanted = service.process.env_from if service.process else ()
+    missing = [name for name in wanted if name not in platform.environment.variables]
     if missing:
         return problem(name, f"variables that it needs are not set: {', '.join(missing)}", "set them for this command")
     return ok(name, f"{revision.name} can be started")
@@ -181,14 +182,14 @@ def router(name: str, platform: Platform) -> Finding:
     if not found.running():
         return problem(name, "does not run", "onlyvips-release up PLAN")
     weight = found.read_weight()
-    if not os.access(platform.state / "live" / "router", os.W_OK):
-        return problem(name, "its folder cannot be written", f"give this user {platform.state / 'live'}")
+    if not os.access(platform.layout.router, os.W_OK):
+        return problem(name, "its folder cannot be written", f"give this user {platform.layout.live}")
     return ok(name, f"weight {weight} %")
 
 
 def metrics(name: str, platform: Platform) -> Finding:
     """Whether the counters can be read for both arms of every routed service."""
-    counters = EnvoySource(platform.state, platform.plan).sample()
+    counters = EnvoySource(platform.layout, platform.plan).sample()
     totals = {service: sum(s.good + s.bad for s in arms[Arm.STABLE]) for service, arms in counters.items()}
     if not all(arms[Arm.STABLE] for arms in counters.values()):
         return problem(name, "no series of stable", "onlyvips-release up PLAN")
@@ -199,8 +200,8 @@ def metrics(name: str, platform: Platform) -> Finding:
 
 def lease(name: str, platform: Platform) -> Finding:
     """Whether nobody holds the platform."""
-    holder = held(platform.state / "live")
-    return problem(name, f"held: {describe(holder)}", "wait for it, or abort it") if holder else ok(name, "free")
+    holder = held_by(platform.layout.live)
+    return problem(name, f"held: {holder}", "wait for it, or abort it") if holder else ok(name, "free")
 
 
 def unfinished(name: str, platform: Platform) -> Finding:

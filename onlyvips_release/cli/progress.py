@@ -31,7 +31,7 @@ def shown(platform: Platform, *, as_json: bool, stream: Path | None = None) -> I
     as JSON lines."""
     out = sys.stderr if as_json else sys.stdout
     with ExitStack() as stack:
-        if not as_json and out.isatty() and platform.place.env.get("TERM") != "dumb":
+        if not as_json and out.isatty() and platform.environment.variables.get("TERM") != "dumb":
             from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
 
             views: list[Tell] = [stack.enter_context(View())]
@@ -89,12 +89,12 @@ def json_lines(path: Path) -> Iterator[Tell]:
 
 @contextmanager
 def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
-    """Leave the wish `abort` after so many seconds; None = never."""
+    """Ask for `abort` after so many seconds; None = never."""
     if limit is None:
         yield
         return
-    wish = RequestFile(platform.state / "live")
-    timer = threading.Timer(limit, wish.ask, (Request("abort", f"--timeout of {limit:g} s"),))
+    requests = RequestFile(platform.layout.request)
+    timer = threading.Timer(limit, requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
     try:
@@ -105,7 +105,7 @@ def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
 
 def in_github(platform: Platform) -> bool:
     """Whether a GitHub workflow runs this."""
-    return platform.place.env.get("GITHUB_ACTIONS") == "true"
+    return platform.environment.variables.get("GITHUB_ACTIONS") == "true"
 
 
 def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[str]:
@@ -113,8 +113,7 @@ def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[s
 
     `brief`: somebody waits for the end, so nothing that takes seconds is made. What goes wrong is only told.
     """
-    folder = platform.place.reports / release.id
-    page = folder / "report.html"
+    page = platform.reports.page(release.id)
     if not page.exists():
         return
     yield f"report: {page}"
@@ -122,20 +121,20 @@ def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[s
         if in_github(platform):
             yield from to_github(platform, release, page)
         if not brief:
-            yield allure_html(platform.place.reports, release.id, platform.place.env)
+            yield allure_html(platform.reports, release.id, platform.environment.variables)
     except Exception as error:
         yield f"not reported everywhere: {type(error).__name__}: {error}"
 
 
 def to_github(platform: Platform, release: Release, page: Path) -> Iterator[str]:
     """Annotations as lines; summary and outputs into the files that the workflow names."""
-    story = read(platform.journal(release.id), page.parent)
+    story = read(platform.layout.journal(release.id), page.parent)
     yield from github.notices(story)
     texts = {
         "GITHUB_STEP_SUMMARY": github.step_summary(story),
         "GITHUB_OUTPUT": github.outputs(story, os.path.relpath(page)),
     }
     for name, text in texts.items():
-        if path := platform.place.env.get(name):
+        if path := platform.environment.variables.get(name):
             with Path(path).open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)

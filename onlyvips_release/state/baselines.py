@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +13,14 @@ from onlyvips_release.core.judge.ingest import Ingest, Seen
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.state.codec import decode, encode
+from onlyvips_release.state.files import make_folder, write_whole
 
 STALE = timedelta(days=7)
 KEPT = 20
 """Releases kept per service."""
 
 
-class HistoryFolder:
+class Baselines:
     """`state/history`."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,16 +65,14 @@ class HistoryFolder:
 
     def keep(self, lessons: Iterable[tuple[str, ServiceHistory]]) -> None:
         """Append; a lesson of stable alone does not push out what a promoted release taught of the same revision."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         for service, lesson in lessons:
             path = self.folder / f"{service}.jsonl"
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             if lesson.phi0 is None and lines and _teaches(lines[-1], lesson.revision):
                 continue
             lines = [*lines[1 - KEPT :], json.dumps(encode(lesson), separators=(",", ":"))]
-            new = path.with_suffix(".new")
-            new.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            os.replace(new, path)
+            write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
 def _teaches(line: str, revision: str) -> bool:

@@ -19,6 +19,7 @@ from onlyvips_release.core.lifecycle import replay
 from onlyvips_release.core.ports import Clock
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state.codec import decode, encode
+from onlyvips_release.state.files import make_folder, sync
 
 VERSION = 1
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(events.Event)}
@@ -57,13 +58,15 @@ class FileJournal:
 
     def _write(self, line: bytes) -> None:
         """Whole or not at all; a journal that vanished is never begun anew, its first events would be missing."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if self.new else 0), 0o600)
         try:
+            if self.new:
+                os.fchmod(descriptor, 0o600)
             cut_torn_line(descriptor)
             size = os.fstat(descriptor).st_size
             try:
-                write_whole(descriptor, line)
+                write_line(descriptor, line)
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
@@ -71,9 +74,7 @@ class FileJournal:
         finally:
             os.close(descriptor)
         if self.new:
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            sync(self.path.parent)
             self.new = False
 
     def read(self, *, samples: bool = True) -> Iterator[events.Event]:
@@ -82,18 +83,13 @@ class FileJournal:
             yield event_of(record, self.path)
 
 
-def journals(state: Path) -> list[Path]:
-    """The journals of a platform's releases, oldest first."""
-    return sorted(state.glob("releases/r*/journal.jsonl"), key=lambda path: int(path.parent.name[1:]))
-
-
 def unfinished(path: Path) -> bool:
     """Whether a release has begun and has no end; a journal without a whole first record tells of nothing."""
     release = replay(FileJournal(path).read(samples=False))
     return bool(release.id) and not release.over
 
 
-def write_whole(descriptor: int, line: bytes) -> None:
+def write_line(descriptor: int, line: bytes) -> None:
     """A disk that fills up takes a part of a line without an error."""
     if os.write(descriptor, line) < len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -21,7 +21,7 @@ from onlyvips_release.cli.progress import lines
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer, waiting
 from onlyvips_release.runner import Runner
@@ -35,7 +35,7 @@ import time
 from types import SimpleNamespace
 from onlyvips_release.cli.progress import shown
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.runner import Runner
 from tests.testing.simulation import World
 from tests.testing.plans import make_plan
@@ -43,7 +43,7 @@ from tests.test_runner import started
 world = World(make_plan(), rps=100)
 release, ports, first = Release(), world.ports(), started(world.plan)
 release.apply(first)
-with shown(SimpleNamespace(place=Place(None, None, {"TERM": "xterm"})), as_json=False) as tell:
+with shown(SimpleNamespace(environment=Environment(None, None, {"TERM": "xterm"})), as_json=False) as tell:
     tell(first, release)
     def heard(event):
         tell(event, release)
@@ -143,7 +143,7 @@ def test_report_that_cannot_be_drawn_is_told_and_raises_nothing(
         raise RuntimeError("drawn badly")
 
     monkeypatch.setattr("onlyvips_release.platform.publish", badly)
-    platform = Platform(make_plan(), place=Place(tmp_path, tmp_path / "reports", {}))
+    platform = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {}))
     told: list[events.Event] = []
     release = Release(id="r0001")
     platform._publish(release, lambda event, _: told.append(event))
@@ -172,7 +172,7 @@ def call(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_report_of_any_release_is_drawn_again(state: Path) -> None:
     done = call(state, "report")
-    page = state.parent / "reports" / "r0004" / "report.html"
+    page = state.parent / "reports" / "e2e" / "r0004" / "report.html"
     assert done.stdout.splitlines()[0] == f"report: {page}", done.stderr
     assert "<h1>Not finished</h1>" in page.read_text()
     assert "Allure HTML left out" in done.stdout or shutil.which("node", path="/bin")

@@ -12,7 +12,7 @@ import pytest
 from onlyvips_release.core.events import Noted
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.plan import ReleasePlan, Revision
-from onlyvips_release.state.baselines import HistoryFolder, lessons
+from onlyvips_release.state.baselines import Baselines, lessons
 from tests.test_runner import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
@@ -48,7 +48,7 @@ def test_promoted_release_teaches_every_routed_service(taught: list[tuple[str, S
 def test_next_release_uses_it_and_names_source_age_and_phi0(
     tmp_path: Path, taught: list[tuple[str, ServiceHistory]]
 ) -> None:
-    folder = HistoryFolder(tmp_path)
+    folder = Baselines(tmp_path)
     folder.keep(taught)
     used, notes = folder.read(next_plan(), NOW + timedelta(hours=2))
     assert used == dict(taught)
@@ -72,7 +72,7 @@ def test_next_release_uses_it_and_names_source_age_and_phi0(
 def test_history_that_cannot_be_trusted_is_refused_with_a_reason(
     tmp_path: Path, taught: list[tuple[str, ServiceHistory]], change: object, words: str
 ) -> None:
-    folder = HistoryFolder(tmp_path)
+    folder = Baselines(tmp_path)
     folder.keep(taught)
     change(tmp_path / "miniapp.jsonl")  # type: ignore[operator]
     used, notes = folder.read(next_plan(), NOW)
@@ -89,7 +89,7 @@ def edit(path: Path, **fields: object) -> None:
 def test_stable_alone_does_not_push_out_what_equal_arms_taught(
     tmp_path: Path, taught: list[tuple[str, ServiceHistory]]
 ) -> None:
-    folder = HistoryFolder(tmp_path)
+    folder = Baselines(tmp_path)
     folder.keep(taught)
     folder.keep([(name, replace(lesson, release="r0002", phi0=None)) for name, lesson in taught])
     used, _ = folder.read(next_plan(), NOW)
@@ -99,7 +99,7 @@ def test_stable_alone_does_not_push_out_what_equal_arms_taught(
 
 
 def test_file_does_not_grow_for_ever(tmp_path: Path, taught: list[tuple[str, ServiceHistory]]) -> None:
-    folder = HistoryFolder(tmp_path)
+    folder = Baselines(tmp_path)
     for _ in range(30):
         folder.keep(taught[:1])
     assert len((tmp_path / "backend-api.jsonl").read_text().splitlines()) == 20
