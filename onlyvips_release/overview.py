@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onlyvips_release.core.lifecycle import Release, replay
-from onlyvips_release.errors import ReleaseError, Unavailable
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.errors import JournalError, Unavailable
 from onlyvips_release.state.freeze import frozen
-from onlyvips_release.state.journal import FileJournal, unfinished
+from onlyvips_release.state.journal import Reading, read_release, unfinished
 from onlyvips_release.state.layout import Layout, platforms, stages
 from onlyvips_release.state.lease import current_claim, held_by
 
@@ -29,12 +29,13 @@ def platform(layout: Layout) -> dict[str, Any]:
     found["frozen"] = frozen(layout)
     known = layout.journals()
     try:
-        release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
-    except ReleaseError as error:
+        reading = read_release(known[-1], samples=False) if known else Reading(Release(), ())
+    except JournalError as error:
         return {**found, "release": None, "error": str(error)}
-    if not release.id:
-        return {**found, "release": None}
-    return {**found, **standing(release)}
+    if reading.damage:
+        first = reading.damage[0]
+        found["error"] = f"{known[-1]}:{first.line}: {first.problem}; {len(reading.damage)} of its lines are left out"
+    return {**found, **standing(reading.release)} if reading.release.id else {**found, "release": None}
 
 
 def standing(release: Release) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def text(found: dict[str, Any]) -> str:
         steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in found["steps"])
         lines.append(f"  step {found['step']} of: {', '.join(steps)}")
     lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]
+    lines += [f"  DAMAGED: {found['error']}"] if "error" in found else []
     if found["sentence"]:
         lines.append(f"  {found['sentence']}")
     if found["open"] and not found["held_by"]:

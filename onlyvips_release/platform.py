@@ -15,20 +15,20 @@ from onlyvips_release import forecast as outlook
 from onlyvips_release import install
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import FINAL, Release, replay
+from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Request, SuiteResult
 from onlyvips_release.core.plan import ReleasePlan, Revision, Service, Suite
 from onlyvips_release.core.policy import after_takeover, described
 from onlyvips_release.core.ports import Guardian, Ports, SuiteRequest, SuiteRun
 from onlyvips_release.environment import Environment, read_environment
-from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
+from onlyvips_release.errors import JournalError, LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.reporting.folder import publish
 from onlyvips_release.runner import Runner
 from onlyvips_release.state.baselines import Baselines, lessons
 from onlyvips_release.state.files import make_folder, write_whole
 from onlyvips_release.state.freeze import frozen
-from onlyvips_release.state.journal import FileJournal, unfinished
+from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
 from onlyvips_release.state.layout import Layout, Reports
 from onlyvips_release.state.lease import REPAIR, FileLease, held_by, holder, me
 from onlyvips_release.state.requests import RequestFile
@@ -92,11 +92,9 @@ class Platform:
     def opened(cls, layout: Layout) -> Platform | None:
         """From the newest journal of a platform alone; None = there is none."""
         for journal in reversed(layout.journals()):
-            if plan := replay(FileJournal(journal).read(samples=False)).plan:
-                first = next(FileJournal(journal).read())
-                folder = first.holder.get("folder") if isinstance(first, events.Started) else None
+            if started := read_started(journal):
                 environment = replace(read_environment(), state=layout.state)
-                return cls(plan, folder=Path(folder or "/"), environment=environment)
+                return cls(started.plan, folder=Path(started.holder.get("folder") or "/"), environment=environment)
         return None
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -179,12 +177,17 @@ class Platform:
                 if self.router().running():
                     self.router().reset()
                 return None
-            release = replay(FileJournal(self.layout.journal(name)).read())
+            reading = read_release(self.layout.journal(name))
+            release = reading.release
+            if not release.id:
+                raise JournalError(
+                    f"what began {name} cannot be read: {reading.damage[0]}", remedy="restore its journal"
+                )
             release.until_paused = until_paused
             if asked.what == "recover" and release.phase is events.Phase.PAUSED and release.finished:
                 self.router(name, self._token(name)).set_weight(0)
                 return release
-            taken_over = after_takeover(release, asked)
+            taken_over = [*after_takeover(release, asked), *(events.Noted(str(one)) for one in reading.damage)]
             return self._carry_out(release, name, release.plan, on_event, guardian, taken_over=taken_over)
 
     def recover(self, on_event: OnEvent = lambda event, release: None) -> Release | None:
@@ -248,7 +251,7 @@ class Platform:
         while held_by(self.layout.live):
             self.clock.sleep(0.2)
         names = self.releases()
-        return replay(FileJournal(self.layout.journal(names[-1])).read(samples=False)) if names else None
+        return read_release(self.layout.journal(names[-1]), samples=False).release if names else None
 
     # --- before a release -------------------------------------------------------------------------------------------
 
@@ -294,7 +297,7 @@ class Platform:
 
     def _serve(self, name: str) -> Iterator[str]:
         """What users of an open release need; what becomes of it is for `resume` or `recover` to say."""
-        safe = replay(FileJournal(self.layout.journal(name)).read(samples=False)).safe_weight
+        safe = read_release(self.layout.journal(name), samples=False).release.safe_weight
         self.lease.renew(timedelta(minutes=10), safe)
         router = self.router(name, self._token(name))
         with contextlib.suppress(Unavailable):  # the file is written also where nothing runs
@@ -318,10 +321,9 @@ class Platform:
     def _way_back(self, to: str | None) -> ReleasePlan | None:
         """The plan of a restore: stable = what is wanted, canary = what serves now. None = it serves already."""
         promoted = {
-            name: found
-            for name in self.releases()
-            if (found := replay(FileJournal(self.layout.journal(name)).read(samples=False))).phase
-            is events.Phase.PROMOTED
+            path.parent.name: found
+            for path in self.layout.journals()
+            if (found := read_release(path, samples=False).release).phase is events.Phase.PROMOTED
         }
         if not promoted or (to and to not in promoted):
             known = ", ".join(promoted) or "none"
@@ -512,7 +514,7 @@ def watch(layout: Layout, release: str, fence: int, envoy: Path | None) -> None:
     """The guardian's process, from its start to its end: watches the claim number `fence` of a release's controller."""
     stand_alone()
     clock, journal = SystemClock(), layout.journal(release)
-    plan = replay(FileJournal(journal).read(samples=False)).plan
+    plan = read_release(journal, samples=False).release.plan
     lease = FileLease(layout.live, clock, plan.lease)
     token = layout.token(release).read_text()
     router = EnvoyRouter(layout, plan, lease, clock, envoy, release, token)

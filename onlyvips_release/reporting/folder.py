@@ -11,13 +11,13 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import allure, chart, html, junit, summary
 from onlyvips_release.reporting.timeline import OUTCOMES, Run, Story, changes, read_runs, tell
 from onlyvips_release.state.files import write_whole
-from onlyvips_release.state.journal import event_of, records
+from onlyvips_release.state.journal import entries
 from onlyvips_release.state.layout import SUITES, Layout, Reports, is_release
 
 
 def read(journal: Path, folder: Path) -> Story:
     """The story of one release. Raises JournalError for a record that cannot be read."""
-    return tell(((record["t"], event_of(record, journal)) for record in records(journal)), folder)
+    return tell(((entry.time, entry.event) for entry in entries(journal)), folder)
 
 
 def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
