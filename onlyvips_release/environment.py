@@ -26,6 +26,27 @@ class Environment:
     envoy: Path | None = None
     keep_reports: int = 0
 
+    @property
+    def in_github(self) -> bool:
+        """Whether a GitHub workflow runs this command."""
+        return self.variables.get("GITHUB_ACTIONS") == "true"
+
+    @property
+    def simple_terminal(self) -> bool:
+        """Whether the terminal can only append lines."""
+        return self.variables.get("TERM") == "dumb"
+
+    @property
+    def ci_job(self) -> str:
+        """The address of the CI job that runs this command, "" = none."""
+        names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+        return self.variables.get("CI_JOB_URL") or "/".join(self.variables.get(name, "") for name in names).strip("/")
+
+    @property
+    def commit(self) -> str:
+        """The commit that the CI job has checked out, "" = not known."""
+        return self.variables.get("GITHUB_SHA") or self.variables.get("CI_COMMIT_SHA") or ""
+
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     """From `variables`, by default those of this process: ONLYVIPS_STATE, ONLYVIPS_REPORTS, ONLYVIPS_KEEP_REPORTS and

@@ -25,7 +25,7 @@ from onlyvips_release.errors import JournalError, LeaseLost, PlanError, Problem,
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.reporting.folder import publish
 from onlyvips_release.runner import Runner
-from onlyvips_release.state.baselines import Baselines, lessons
+from onlyvips_release.state.baselines import Baselines, measured_by
 from onlyvips_release.state.files import make_folder, write_whole
 from onlyvips_release.state.freeze import frozen
 from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
@@ -434,7 +434,7 @@ class Platform:
             self._publish(release, on_event)
         if release.finished and release.phase in FINAL:
             journal = FileJournal(self.layout.journal(release.id)).read()
-            self.baselines.keep(lessons(journal, ports.clock.now().isoformat()))
+            self.baselines.keep(measured_by(journal, ports.clock.now().isoformat()))
         return release
 
     def _publish(self, release: Release, on_event: OnEvent) -> None:
@@ -477,12 +477,7 @@ class Platform:
         revisions = {
             s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
         }
-        env = self.environment.variables
-        ci = {
-            "ci": env.get("CI_JOB_URL")
-            or "/".join(env.get(k, "") for k in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")).strip("/"),
-            "commit": env.get("GITHUB_SHA") or env.get("CI_COMMIT_SHA") or "",
-        }
+        ci = {"ci": self.environment.ci_job, "commit": self.environment.commit}
         who = {key: str(value) for key, value in {**holder(), **ci, "folder": self.folder}.items()}
         known, notes = self.baselines.read(plan, self.clock.now())
         return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes, restore)

@@ -60,3 +60,35 @@ def test_settings_have_defaults(variables: dict[str, str], state: str, keep: int
 def test_child_inherits_the_basic_variables_and_those_named() -> None:
     variables = {"PATH": "/bin", "SECRET": "s", "TOKEN": "t", "GITHUB_RUN_ID": "7"}
     assert inherited(variables, "TOKEN", "MISSING") == {"PATH": "/bin", "TOKEN": "t"}
+
+
+def test_every_child_process_gets_its_environment_from_us() -> None:
+    """Without `env` it would inherit every secret of this command."""
+    calls = {}
+    for path in LIBRARY.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())) if not {"sandbox", "_suites"} & set(path.parts) else ():
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="subprocess"), attr=_), keywords=keywords):
+                    calls[f"{path.name}:{node.lineno}"] = any(word.arg == "env" for word in keywords)
+                case _:
+                    pass
+    assert len(calls) > 5
+    assert [place for place, explicit in calls.items() if not explicit] == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "job", "commit"),
+    [
+        pytest.param({}, "", "", id="by hand"),
+        pytest.param({"CI_JOB_URL": "https://g/j/1", "CI_COMMIT_SHA": "abc"}, "https://g/j/1", "abc", id="GitLab"),
+        pytest.param(
+            {"GITHUB_SERVER_URL": "https://g", "GITHUB_REPOSITORY": "o/r", "GITHUB_RUN_ID": "7", "GITHUB_SHA": "abc"},
+            "https://g/o/r/7",
+            "abc",
+            id="GitHub",
+        ),
+    ],
+)
+def test_ci_job_and_commit_are_known(variables: dict[str, str], job: str, commit: str) -> None:
+    found = read_environment(variables)
+    assert (found.ci_job, found.commit) == (job, commit)

@@ -31,12 +31,12 @@ def shown(platform: Platform, *, as_json: bool, stream: Path | None = None) -> I
     as JSON lines."""
     out = sys.stderr if as_json else sys.stdout
     with ExitStack() as stack:
-        if not as_json and out.isatty() and platform.environment.variables.get("TERM") != "dumb":
+        if not as_json and out.isatty() and not platform.environment.simple_terminal:
             from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
 
             views: list[Tell] = [stack.enter_context(View())]
         else:
-            views = [stack.enter_context(lines(out, in_github(platform)))]
+            views = [stack.enter_context(lines(out, platform.environment.in_github))]
         if stream is not None:
             views.append(stack.enter_context(json_lines(stream)))
 
@@ -103,11 +103,6 @@ def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def in_github(platform: Platform) -> bool:
-    """Whether a GitHub workflow runs this."""
-    return platform.environment.variables.get("GITHUB_ACTIONS") == "true"
-
-
 def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[str]:
     """Lines that say where the reports are; in a GitHub workflow also its annotations, summary and outputs.
 
@@ -118,7 +113,7 @@ def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[s
         return
     yield f"report: {page}"
     try:
-        if in_github(platform):
+        if platform.environment.in_github:
             yield from to_github(platform, release, page)
         if not brief:
             yield allure_html(platform.reports, release.id, platform.environment.variables)

@@ -17,14 +17,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.ports import Clock
 from onlyvips_release.errors import JournalError, ReleaseError
 from onlyvips_release.state.codec import decode, encode
 from onlyvips_release.state.files import make_folder, sync
+
+if TYPE_CHECKING:
+    from onlyvips_release.core.ports import Clock
 
 VERSION = 2
 READABLE = (1, 2)

