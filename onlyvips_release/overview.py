@@ -1,4 +1,4 @@
-"""Where every platform of this machine stands, from journals and leases alone; `live` asks the router itself."""
+"""Where every platform of this machine stands, from journals and leases alone; `live` measures at the router."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.errors import JournalError, Unavailable
 from onlyvips_release.state.freeze import frozen
-from onlyvips_release.state.journal import Reading, read_release, unfinished
+from onlyvips_release.state.journal import Reading, read_release
 from onlyvips_release.state.layout import Layout, platforms, stages
 from onlyvips_release.state.lease import current_claim, held_by
 
@@ -24,22 +24,22 @@ def overview(state: Path) -> list[dict[str, Any]]:
 
 
 def platform(layout: Layout) -> dict[str, Any]:
-    """One platform: its newest release, and who holds the lease."""
-    found: dict[str, Any] = {"platform": layout.platform, "held_by": held_by(layout.live) or None}
-    found["frozen"] = frozen(layout)
-    known = layout.journals()
+    """One platform: its newest release, who holds the lease, and what of the journal could not be read."""
+    row: dict[str, Any] = {"platform": layout.platform, "held_by": held_by(layout.live) or None}
+    row["frozen"] = frozen(layout)
+    journals = layout.journals()
     try:
-        reading = read_release(known[-1], samples=False) if known else Reading(Release(), ())
+        reading = read_release(journals[-1], samples=False) if journals else Reading(Release(), ())
     except JournalError as error:
-        return {**found, "release": None, "error": str(error)}
+        return {**row, "release": None, "error": str(error)}
     if reading.damage:
-        first = reading.damage[0]
-        found["error"] = f"{known[-1]}:{first.line}: {first.problem}; {len(reading.damage)} of its lines are left out"
-    return {**found, **standing(reading.release)} if reading.release.id else {**found, "release": None}
+        first, count = reading.damage[0], len(reading.damage)
+        row["error"] = f"{journals[-1]}:{first.line}: {first.problem}; {count} of its lines are left out"
+    return {**row, **standing(reading.release)} if reading.release.id else {**row, "release": None}
 
 
 def standing(release: Release) -> dict[str, Any]:
-    """What a journal says of a release."""
+    """A release as its journal records it."""
     over = release.over
     return {
         "release": release.id,
@@ -61,15 +61,14 @@ def standing(release: Release) -> dict[str, Any]:
 
 def idle(layout: Layout) -> bool:
     """Whether `recover` has nothing to do here: no release is open, nobody holds a claim, no canary has a weight."""
-    routes, claim = layout.routes, current_claim(layout.live)
+    routes, claim, journals = layout.routes, current_claim(layout.live), layout.journals()
     weighed = routes.exists() and not re.search(rb'"version_info":"[^"]*\.w0"', routes.read_bytes())
     claimed = bool(stages(layout.live)) or (claim is not None and not claim.released)
-    known = layout.journals()
-    return not (weighed or claimed or (known and unfinished(known[-1])))
+    return not (weighed or claimed or (journals and read_release(journals[-1], samples=False).unfinished))
 
 
 def live(layout: Layout, seconds: float = 1.0) -> dict[str, Any]:
-    """Where users are now, asked of the router itself: the weight in force, and who answered users for `seconds`.
+    """Where users are now, measured at the router: the weight in force, and who answered users for `seconds`.
 
     Nothing of it comes from a journal or a file of ours.
     """
@@ -98,32 +97,32 @@ def answers(admin: Admin) -> dict[str, int]:
     return {name.split(".")[1].replace("__", " "): int(value) for name, value in counts.items()}
 
 
-def text(found: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [f"platform {found['platform']}: " + (f"held by {found['held_by']}" if found["held_by"] else "free")]
-    lines += [f"  FROZEN: {found['frozen']}"] if found["frozen"] else []
-    lines += live_text(found["live"]) if "live" in found else []
-    if found["release"] is None:
-        return "\n".join([*lines, f"  {found.get('error', 'no release yet')}"])
-    weight = "not confirmed" if found["weight"] is None else f"{found['weight']} %"
-    lines.append(f"  {found['release']} {found['phase']}, canary weight {weight} (as the journal says)")
-    if found["open"]:
-        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in found["steps"])
-        lines.append(f"  step {found['step']} of: {', '.join(steps)}")
-    lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]
-    lines += [f"  DAMAGED: {found['error']}"] if "error" in found else []
-    if found["sentence"]:
-        lines.append(f"  {found['sentence']}")
-    if found["open"] and not found["held_by"]:
+def text(row: dict[str, Any]) -> str:
+    """One platform, for people."""
+    lines = [f"platform {row['platform']}: " + (f"held by {row['held_by']}" if row["held_by"] else "free")]
+    lines += [f"  FROZEN: {row['frozen']}"] if row["frozen"] else []
+    lines += live_text(row["live"]) if "live" in row else []
+    if row["release"] is None:
+        return "\n".join([*lines, f"  {row.get('error', 'no release yet')}"])
+    weight = "not confirmed" if row["weight"] is None else f"{row['weight']} %"
+    lines.append(f"  {row['release']} {row['phase']}, canary weight {weight} (as the journal says)")
+    if row["open"]:
+        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in row["steps"])
+        lines.append(f"  step {row['step']} of: {', '.join(steps)}")
+    lines += [f"  {service}: {revision}" for service, revision in row["serving"].items()]
+    lines += [f"  DAMAGED: {row['error']}"] if "error" in row else []
+    if row["sentence"]:
+        lines.append(f"  {row['sentence']}")
+    if row["open"] and not row["held_by"]:
         lines.append("  unfinished, and nobody works on it: onlyvips-release resume PLAN, or recover PLAN")
     return "\n".join(lines)
 
 
-def live_text(found: dict[str, Any]) -> list[str]:
-    """What was measured, for people."""
-    if "answered" not in found:
-        return [f"  MEASURED: the router {found['router']}"]
-    weight = found["weight_in_force"]
-    told = "routes that are not ours" if weight is None else f"canary weight {weight} %"
-    counts = ", ".join(f"{name} {count}" for name, count in found["answered"].items() if count) or "no request"
-    return [f"  MEASURED: {told} in force; answered in {found['seconds']:g} s: {counts}"]
+def live_text(measured: dict[str, Any]) -> list[str]:
+    """Where users are now, for people."""
+    if "answered" not in measured:
+        return [f"  MEASURED: the router {measured['router']}"]
+    weight = measured["weight_in_force"]
+    routes = "routes that are not ours" if weight is None else f"canary weight {weight} %"
+    counts = ", ".join(f"{name} {count}" for name, count in measured["answered"].items() if count) or "no request"
+    return [f"  MEASURED: {routes} in force; answered in {measured['seconds']:g} s: {counts}"]
