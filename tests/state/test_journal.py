@@ -83,6 +83,7 @@ DAMAGED = [
     pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Nope"}', "unknown event", id="event"),
     pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Shifted","weight":{}}', "its fields", id="fields"),
     pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Watched","verdict":"PASS"}', "its fields", id="missing"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"SuiteRan","result":7}', "its fields", id="no object"),
     pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Promoted","at":"x"}', "cannot follow", id="order"),
 ]
 
@@ -100,6 +101,21 @@ def test_damaged_line_is_named_and_left_out_by_a_tolerant_reader(
     assert str(reading.damage[0]).startswith(f"line {place} of the journal is left out: ")
     assert encode(reading.release.finished) == encode(replay(FileJournal(SAMPLE).read()).finished)
     assert not reading.unfinished
+
+
+@pytest.mark.parametrize("nonsense", [7, [[1]], {"x": {}}], ids=repr)
+def test_no_field_of_any_event_stops_a_tolerant_reader(tmp_path: Path, nonsense: object) -> None:
+    path, whole = tmp_path / "journal.jsonl", [json.loads(line) for line in SAMPLE.read_bytes().splitlines()]
+    seen = set()
+    for number, record in enumerate(whole):
+        for name in record:
+            if (record["event"], name) in seen or record["event"] == "Sampled":
+                continue
+            seen.add((record["event"], name))
+            changed = [*whole[:number], {**record, name: nonsense}, *whole[number + 1 :]]
+            path.write_text("".join(json.dumps(one) + "\n" for one in changed))
+            read_release(path, samples=False)
+    assert len(seen) > 50
 
 
 def test_journal_with_a_damaged_line_is_gone_on_with(tmp_path: Path) -> None:
