@@ -90,7 +90,8 @@ def measured_by(journal: Iterable[events.Event], at: str) -> list[tuple[str, Ser
     """The baselines that the bakes of one finished release give, by service. `at`: now, ISO 8601."""
     started: events.Started | None = None
     ingest, records = Ingest(), dict[str, list[Record]]()
-    weight, baseline, baking, promoted = 0, False, True, False
+    weight: float = 0
+    baseline, baking, promoted = False, True, False
     for event in journal:
         match event:
             case events.Started():
@@ -105,7 +106,7 @@ def measured_by(journal: Iterable[events.Event], at: str) -> list[tuple[str, Ser
                     arms = series.get(name, {})
                     canary, stable = (ingest.take(name, arm, arms.get(arm, ())) for arm in (Arm.CANARY, Arm.STABLE))
                     if baseline and not trouble:
-                        rows.append(Record(weight, Seen(canary, stable)))
+                        rows.append(Record(weight, Seen(canary, stable)))  # type: ignore[arg-type]  # any number
                 baseline = True
             case events.Finished(phase=phase):
                 promoted = phase is events.Phase.PROMOTED

@@ -2,7 +2,7 @@
 
 `{"v": 2, "seq": 12, "fence": 3, "t": "2026-...Z", "event": "Shifted", ...the event's fields...}`. An unfinished last
 line is no record. A record with a lower fence than one before it was written by a controller that had already lost
-its claim: it is ignored. Records of version 1 differ in no field; they are read for ever.
+its claim: it is ignored. Records of version 1 are read for ever, as today's events.
 
 A line that is no record stops a strict reader with JournalError. A tolerant reader leaves it out and lists it as
 damage: a way back must not wait until somebody has mended a file.
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.upgrade import Upgrade
 from onlyvips_release.errors import JournalError, ReleaseError
 from onlyvips_release.state.codec import decode, encode
 from onlyvips_release.state.files import make_folder, sync
@@ -179,7 +180,7 @@ def entries(path: Path, *, skip: bytes = b"", damage: list[Damage] | None = None
 
     A line that is no record is added to `damage`; without that list it raises JournalError with its number.
     """
-    fence = 0
+    fence, upgrade = 0, Upgrade()
     for number, line in enumerate(lines(path), 1):
         if skip and skip in line:
             continue
@@ -187,13 +188,15 @@ def entries(path: Path, *, skip: bytes = b"", damage: list[Damage] | None = None
             record = record_of(line)
             if record["fence"] < fence:
                 continue
-            fence, entry = record["fence"], Entry(number, record["t"], event_of(record))
+            event = event_of(record)
+            follow = list(upgrade.events(event)) if record["v"] == 1 else [event]
+            fence = record["fence"]
         except JournalError as error:
             if damage is None:
                 raise JournalError(f"{path}:{number}: {error}", remedy=error.remedy) from error
             damage.append(Damage(number, str(error)))
         else:
-            yield entry
+            yield from (Entry(number, record["t"], each) for each in follow)
 
 
 def record_of(line: bytes) -> dict[str, Any]:

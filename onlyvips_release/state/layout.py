@@ -85,9 +85,9 @@ class Layout:
         """The file whose lock keeps two commands from starting two Envoys."""
         return self.live / "spawn.lock"
 
-    def by_hand(self, percent: int) -> Path:
+    def by_hand(self, percent: float) -> Path:
         """The routes that a person copies to set a safe weight without this tool."""
-        return self.live / "by-hand" / f"weight-{percent}.json"
+        return self.live / "by-hand" / f"weight-{percent:g}.json"
 
     def processes(self, service: str) -> Path:
         """The processes of a service that this tool runs."""

@@ -31,8 +31,6 @@ class RequestFile:
         taken.unlink()
         return request
 
-    pending = take
-
     def ask(self, request: Request) -> None:
         """Leave a request for the controller that holds the lease. Raises Refused while another one waits.
 

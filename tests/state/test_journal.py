@@ -14,7 +14,7 @@ import pytest
 from onlyvips_release import overview
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import replay
+from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state import journal as journal_module
@@ -36,8 +36,8 @@ def test_every_event_of_a_whole_release_is_read_back_equal(tmp_path: Path) -> No
     for event in world.journal:
         journal.append(event)
     assert list(journal.read()) == world.journal
-    quick = replay(journal.read(samples=False))
-    assert quick.finished == replay(world.journal).finished
+    quick = fold(journal.read(samples=False))
+    assert quick.finished == fold(world.journal).finished
 
 
 def test_torn_last_line_is_no_record_and_does_not_swallow_the_next(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_damaged_line_is_named_and_left_out_by_a_tolerant_reader(
     assert [one.line for one in reading.damage] == [place]
     assert problem in reading.damage[0].problem
     assert str(reading.damage[0]).startswith(f"line {place} of the journal is left out: ")
-    assert encode(reading.release.finished) == encode(replay(FileJournal(SAMPLE).read()).finished)
+    assert encode(reading.release.finished) == encode(fold(FileJournal(SAMPLE).read()).finished)
     assert not reading.unfinished
 
 
@@ -195,7 +195,7 @@ def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
 
 def test_journal_of_the_first_version_is_still_read() -> None:
     """Committed as 0.1.0 wrote it: fields that came later take their defaults, and its end is the same."""
-    release = replay(FileJournal(SAMPLE).read())
+    release = fold(FileJournal(SAMPLE).read())
     assert release.finished is not None
     assert (release.phase, release.finished.exit, release.over) == (events.Phase.PROMOTED, 0, True)
     assert release.serving == dict.fromkeys(release.new, "v2")
