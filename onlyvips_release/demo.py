@@ -16,7 +16,7 @@ from string import Template
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place, find_place
+from onlyvips_release.environment import Environment, read_environment
 from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer
 from onlyvips_release.sandbox.load import Load
@@ -32,30 +32,32 @@ def demo(say: Callable[[str], None], *, keep: bool = False) -> int:
     """Both releases; 0 only if the good one was promoted, the bad one rolled back, and no user saw a failure."""
     clock = SystemClock()
     clock.listen()
-    with stage(say, clock, keep=keep) as (place, folder, ports):
+    with stage(say, clock, keep=keep) as (environment, folder, ports):
         say("== installing v1: four services behind Envoy")
-        platform(folder, place, clock, ports).up(say)
+        platform(folder, environment, clock, ports).up(say)
         load = Load(url=f"http://127.0.0.1:{ports['ROUTER']}", rate=RATE, seconds=150)
         try:
             say(f"== {RATE} user requests a second; now release v2, which is good")
-            good = released(platform(folder, place, clock, ports), say)
+            good = released(platform(folder, environment, clock, ports), say)
             bad = None
             if good.phase is Phase.PROMOTED:
                 say("== now release v3, whose backend will answer every GET with 500 once users are on it")
-                bad = released(platform(folder, place, clock, ports, "v2", "v3", BAD), say)
+                bad = released(platform(folder, environment, clock, ports, "v2", "v3", BAD), say)
         finally:
             truth = load.stop()
-    return closing(say, good, bad, truth, place)
+    return closing(say, good, bad, truth, environment.reports)
 
 
-def closing(say: Callable[[str], None], good: Release, bad: Release | None, truth: dict[str, int], place: Place) -> int:
+def closing(
+    say: Callable[[str], None], good: Release, bad: Release | None, truth: dict[str, int], reports: Path
+) -> int:
     """What happened, as seen from outside; the exit code."""
     say(f"== users made {truth['sent']} requests, {truth['failed']} of them failed")
     fine = good.phase is Phase.PROMOTED and bad is not None and bad.phase is Phase.ROLLED_BACK
     for name, release in (("v2", good), ("v3", bad)):
         if release is not None and release.finished is not None:
             say(f"== {name}: {release.finished.sentence}")
-    say(f"== reports: {place.reports / 'index.html'}")
+    say(f"== reports: {reports / 'index.html'}")
     if bad is None and good.finished is not None and good.finished.exit > 128:
         return good.finished.exit
     if bad is not None and bad.finished is not None and bad.finished.exit > 128:
@@ -66,32 +68,34 @@ def closing(say: Callable[[str], None], good: Release, bad: Release | None, trut
 @contextmanager
 def stage(
     say: Callable[[str], None], clock: SystemClock, *, keep: bool
-) -> Iterator[tuple[Place, Path, dict[str, int]]]:
+) -> Iterator[tuple[Environment, Path, dict[str, int]]]:
     """A state folder, free ports and secrets of our own; everything is stopped at the end, whatever happened."""
     folder = Path(tempfile.mkdtemp(prefix="onlyvips-demo-"))
-    found = find_place()
-    env = {**found.env, "SECRET_KEY": secrets.token_hex(16), "BOT_TOKEN": secrets.token_hex(16)}
-    place = replace(found, state=folder, env=env)
+    found = read_environment()
+    env = {**found.variables, "SECRET_KEY": secrets.token_hex(16), "BOT_TOKEN": secrets.token_hex(16)}
+    environment = replace(found, state=folder, variables=env)
     ports = free_ports(["ROUTER", "P1", "P2", "P3", "P4", "P5", "P6"])
     try:
-        yield place, folder, ports
+        yield environment, folder, ports
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        platform(folder, place, SystemClock(), ports).down()
+        platform(folder, environment, SystemClock(), ports).down()
         if keep:
             say(f"== state kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def platform(folder: Path, place: Place, clock: SystemClock, ports: dict[str, int], *builds: str) -> Platform:
+def platform(
+    folder: Path, environment: Environment, clock: SystemClock, ports: dict[str, int], *builds: str
+) -> Platform:
     """The plan of one release; `builds`: stable, canary, and the canary's fault (default: v1, v2, none)."""
     stable, canary, fault = (*builds, *("v1", "v2", "")[len(builds) :])
     text = Template((Path(__file__).parent / "sandbox" / "demo.yaml").read_text())
     path = folder / f"{canary}.yaml"
     path.write_text(text.substitute(ports, STABLE=stable, CANARY=canary, FAULT=fault))
-    return Platform.load(path, place, clock)
+    return Platform.load(path, environment, clock)
 
 
 def released(platform: Platform, say: Callable[[str], None]) -> Release:

@@ -1,46 +1,50 @@
-"""Where every platform of this machine stands, from journals and leases alone; `live` asks the router itself."""
+"""Where every platform of this machine stands, from journals and leases alone; `live` measures at the router."""
 
 from __future__ import annotations
 
-import re
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from onlyvips_release.core.lifecycle import Release, replay
-from onlyvips_release.environment import frozen
-from onlyvips_release.errors import ReleaseError, Unavailable
-from onlyvips_release.state.journal import FileJournal, journals, unfinished
-from onlyvips_release.state.lease import describe, held, read_lease, stages
-
-if TYPE_CHECKING:
-    from onlyvips_release.clients.envoy_admin import Admin
+from onlyvips_release.clock import SystemClock
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.target import Live, Target
+from onlyvips_release.environment import Environment
+from onlyvips_release.errors import JournalError
+from onlyvips_release.state.freeze import frozen
+from onlyvips_release.state.journal import Reading, read_release, read_started
+from onlyvips_release.state.layout import Layout, platforms
+from onlyvips_release.targets import open_target
 
 
-def overview(state: Path) -> list[dict[str, Any]]:
-    """One entry per platform below the state folder, by name."""
-    if not state.is_dir():
-        return []
-    return [platform(folder) for folder in sorted(state.iterdir()) if (folder / "live").is_dir()]
+def overview(environment: Environment) -> list[dict[str, Any]]:
+    """One entry per platform of this machine, by name."""
+    return [platform(layout, environment) for layout in platforms(environment.state)]
 
 
-def platform(folder: Path) -> dict[str, Any]:
-    """One platform: its newest release, and who holds the lease."""
-    holder = held(folder / "live")
-    found: dict[str, Any] = {"platform": folder.name, "held_by": describe(holder) if holder else None}
-    found["frozen"] = frozen(folder)
-    known = journals(folder)
+def platform(layout: Layout, environment: Environment) -> dict[str, Any]:
+    """One platform: its newest release, who holds the lease, and what of the journal could not be read."""
+    row: dict[str, Any] = {"platform": layout.platform, "held_by": None, "frozen": frozen(layout)}
+    journals = layout.journals()
     try:
-        release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
-    except ReleaseError as error:
-        return {**found, "release": None, "error": str(error)}
-    if not release.id:
-        return {**found, "release": None}
-    return {**found, **standing(release)}
+        reading = read_release(journals[-1], samples=False) if journals else Reading(Release(), ())
+    except JournalError as error:
+        return {**row, "release": None, "error": str(error)}
+    if reading.damage:
+        first, count = reading.damage[0], len(reading.damage)
+        row["error"] = f"{journals[-1]}:{first.line}: {first.problem}; {count} of its lines are left out"
+    if not reading.release.id:
+        return {**row, "release": None}
+    row["held_by"] = holder(open_target(reading.release.plan, environment, SystemClock()))
+    return {**row, **standing(reading.release)}
+
+
+def holder(target: Target) -> str | None:
+    """Who holds the lease, None = nobody."""
+    claim = target.lease.look()
+    return claim.who if claim and not (claim.released or claim.expired) else None
 
 
 def standing(release: Release) -> dict[str, Any]:
-    """What a journal says of a release."""
+    """A release as its journal records it."""
     over = release.over
     return {
         "release": release.id,
@@ -60,71 +64,60 @@ def standing(release: Release) -> dict[str, Any]:
     }
 
 
-def idle(folder: Path) -> bool:
-    """Whether `recover` has nothing to do here: no release is open, nobody holds a claim, no canary has a weight."""
-    live = folder / "live"
-    routes = live / "router" / "rds.json"
-    weighed = routes.exists() and not re.search(rb'"version_info":"[^"]*\.w0"', routes.read_bytes())
-    claimed = bool(stages(live)) or not read_lease(live).get("released", True)
-    known = journals(folder)
-    return not (weighed or claimed or (known and unfinished(known[-1])))
+def idle(layout: Layout, environment: Environment) -> bool:
+    """Whether `recover` has nothing to do here: nothing was ever installed, or `down` came last."""
+    journals = layout.journals()
+    if not journals:
+        return True
+    reading = read_release(journals[-1], samples=False)
+    if reading.unfinished or not reading.release.id:
+        return False
+    claim = open_target(reading.release.plan, environment, SystemClock()).lease.look()
+    return claim is not None and claim.released and claim.what == "down"
 
 
-def live(folder: Path, seconds: float = 1.0) -> dict[str, Any]:
-    """Where users are now, asked of the router itself: the weight in force, and who answered users for `seconds`.
-
-    Nothing of it comes from a journal or a file of ours.
-    """
-    from onlyvips_release.clients.envoy_admin import Admin  # noqa: PLC0415 - `status` and `recover` need no HTTP
-
-    admin = Admin(folder / "live" / "router")
-    try:
-        version = admin.stats("^http.ingress.rds.main.version_text$").popitem()[1]
-        before = answers(admin)
-        time.sleep(seconds)
-        after = answers(admin)
-    except (Unavailable, KeyError) as error:
-        return {"router": f"does not answer: {error}"}
-    weight = re.search(r"\.w(\d+)\"$", version)
+def live(layout: Layout, environment: Environment, seconds: float = 1.0) -> dict[str, Any]:
+    """Where users are now, measured at the data plane for `seconds`: nothing of it comes from a record of ours."""
+    started = next(filter(None, map(read_started, reversed(layout.journals()))), None)
+    measured = Live(trouble="is not known: no release ever began")
+    if started:
+        measured = open_target(started.plan, environment, SystemClock()).live(seconds)
+    if measured.trouble:
+        return {"router": measured.trouble}
     return {
         "router": "answers",
-        "weight_in_force": int(weight[1]) if weight else None,
-        "answered": {name: count - before.get(name, 0) for name, count in sorted(after.items())},
-        "seconds": seconds,
+        "weight_in_force": measured.weight,
+        "answered": dict(measured.answered),
+        "seconds": measured.seconds,
     }
 
 
-def answers(admin: Admin) -> dict[str, int]:
-    """Users' requests by service and arm, as the router has counted them; pinned ones are not among them."""
-    counts = admin.stats("^cluster\\.[^.]*__(stable|canary|retry)\\.upstream_rq_completed$")
-    return {name.split(".")[1].replace("__", " "): int(value) for name, value in counts.items()}
-
-
-def text(found: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [f"platform {found['platform']}: " + (f"held by {found['held_by']}" if found["held_by"] else "free")]
-    lines += [f"  FROZEN: {found['frozen']}"] if found["frozen"] else []
-    lines += live_text(found["live"]) if "live" in found else []
-    if found["release"] is None:
-        return "\n".join([*lines, f"  {found.get('error', 'no release yet')}"])
-    weight = "not confirmed" if found["weight"] is None else f"{found['weight']} %"
-    lines.append(f"  {found['release']} {found['phase']}, canary weight {weight} (as the journal says)")
-    if found["open"]:
-        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in found["steps"])
-        lines.append(f"  step {found['step']} of: {', '.join(steps)}")
-    lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]
-    if found["sentence"]:
-        lines.append(f"  {found['sentence']}")
-    if found["open"] and not found["held_by"]:
+def text(row: dict[str, Any]) -> str:
+    """One platform, for people."""
+    lines = [f"platform {row['platform']}: " + (f"held by {row['held_by']}" if row["held_by"] else "free")]
+    lines += [f"  FROZEN: {row['frozen']}"] if row["frozen"] else []
+    lines += live_text(row["live"]) if "live" in row else []
+    if row["release"] is None:
+        return "\n".join([*lines, f"  {row.get('error', 'no release yet')}"])
+    weight = "not confirmed" if row["weight"] is None else f"{row['weight']} %"
+    lines.append(f"  {row['release']} {row['phase']}, canary weight {weight} (as the journal says)")
+    if row["open"]:
+        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in row["steps"])
+        lines.append(f"  step {row['step']} of: {', '.join(steps)}")
+    lines += [f"  {service}: {revision}" for service, revision in row["serving"].items()]
+    lines += [f"  DAMAGED: {row['error']}"] if "error" in row else []
+    if row["sentence"]:
+        lines.append(f"  {row['sentence']}")
+    if row["open"] and not row["held_by"]:
         lines.append("  unfinished, and nobody works on it: onlyvips-release resume PLAN, or recover PLAN")
     return "\n".join(lines)
 
 
-def live_text(found: dict[str, Any]) -> list[str]:
-    """What was measured, for people."""
-    if "answered" not in found:
-        return [f"  MEASURED: the router {found['router']}"]
-    weight = found["weight_in_force"]
-    told = "routes that are not ours" if weight is None else f"canary weight {weight} %"
-    counts = ", ".join(f"{name} {count}" for name, count in found["answered"].items() if count) or "no request"
-    return [f"  MEASURED: {told} in force; answered in {found['seconds']:g} s: {counts}"]
+def live_text(measured: dict[str, Any]) -> list[str]:
+    """Where users are now, for people."""
+    if "answered" not in measured:
+        return [f"  MEASURED: the router {measured['router']}"]
+    weight = measured["weight_in_force"]
+    routes = "routes that are not ours" if weight is None else f"canary weight {weight} %"
+    counts = ", ".join(f"{name} {count}" for name, count in measured["answered"].items() if count) or "no request"
+    return [f"  MEASURED: {routes} in force; answered in {measured['seconds']:g} s: {counts}"]

@@ -7,11 +7,12 @@ itself back left nothing behind and is not in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from onlyvips_release.core.events import Event, Phase, Promoted, RolledBack
-from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.lifecycle import IllegalEvent, Release
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.errors import Refused
@@ -72,7 +73,8 @@ def past_of(releases: Iterable[Iterable[Event]]) -> list[Past]:
 def _left_by(journal: Iterable[Event], before: Mapping[str, Revision]) -> list[Past]:
     release, at = Release(), ""
     for event in journal:
-        release.apply(event)
+        with suppress(IllegalEvent):  # a damaged record: what is left of it counts
+            release.apply(event)
         at = event.at if isinstance(event, Promoted | RolledBack) else at
     if not release.id or release.phase not in (Phase.PROMOTED, Phase.ROLLED_BACK):
         return []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from onlyvips_release.cli.lookup import state_folders
+from onlyvips_release.cli.lookup import layouts_of
 from onlyvips_release.cli.options import EXIT_CODES, GUARD, JSON, NEVER_ASKS, echo_line, print_error
+from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Interrupted, ReleaseError
 from onlyvips_release.overview import idle
+from onlyvips_release.state.layout import Layout
 
 BEST_FIRST = (0, 5, 6, 7, 3, 2, 1, 130, 143, 4)
 """Exit codes: where several platforms were recovered, the worst one counts."""
@@ -33,10 +34,10 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
       onlyvips-release recover
       onlyvips-release recover release.yaml
     """
-    codes = []
-    for folder in state_folders(plan):
+    environment, codes = read_environment(), []
+    for layout in layouts_of(plan):
         try:
-            code = None if idle(folder) else recover_folder(folder, as_json, guardian)
+            code = None if idle(layout, environment) else recover_layout(layout, as_json, guardian)
         except Interrupted:
             raise
         except ReleaseError as error:  # the other platforms are recovered all the same
@@ -47,8 +48,8 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
     echo_line("nothing is unfinished", err=as_json)
 
 
-def recover_folder(folder: Path, as_json: bool, guardian: bool) -> int | None:
+def recover_layout(layout: Layout, as_json: bool, guardian: bool) -> int | None:
     """End the open release of one platform; its exit code, None = it has none."""
     from onlyvips_release.cli.release import end_unfinished  # noqa: PLC0415 - nearly always there is nothing to do
 
-    return end_unfinished(folder, as_json, guardian)
+    return end_unfinished(layout, as_json, guardian)

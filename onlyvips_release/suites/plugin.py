@@ -9,7 +9,6 @@ test needs (markers `service`, `needs`, and the fixtures that it asks for); the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from onlyvips_release.core.plan import SEVERITIES
+from onlyvips_release.environment import read_environment
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
 from onlyvips_release.suites.expect import Mismatch
 from onlyvips_release.suites.secrets import Mask, secrets_in
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
     targets = config.stash[TARGETS] = read_targets(config)
     known = [secret for target in targets.services.values() for secret in target.secrets()]
-    mask = config.stash[MASK] = Mask([*known, *secrets_in(os.environ)])
+    mask = config.stash[MASK] = Mask([*known, *secrets_in(read_environment().variables)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")

@@ -26,6 +26,7 @@ from onlyvips_release.core.model import SuiteResult, Verdict
 from onlyvips_release.core.plan import SEVERITIES, Suite
 from onlyvips_release.core.ports import Clock, SuiteRequest
 from onlyvips_release.errors import TargetError
+from onlyvips_release.state.layout import SUITES
 from onlyvips_release.suites.secrets import Mask
 
 SILENCE = 60.0
@@ -260,7 +261,7 @@ class PytestChecks:
         return PytestRun(self, request, self._folder(request), merged(self.static, {**request.context, **of_run}))
 
     def _folder(self, request: SuiteRequest) -> Path:
-        suites = self.reports / "suites"
+        suites = self.reports / SUITES
         number = next(n for n in itertools.count(1) if not any(suites.glob(f"{n}-*")))
         folder = suites / f"{number}-{request.name}-{request.arm}-{request.weight}"
         folder.mkdir(parents=True)

@@ -22,6 +22,7 @@ from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
+from onlyvips_release.state.layout import ROUTES_FILE, Layout
 from onlyvips_release.traffic import envoy_config as config
 
 CONFIRM_WITHIN = 2.0
@@ -38,11 +39,11 @@ SAFE = (0, 100)
 
 
 class EnvoyRouter:
-    """Port Router. `state`: the platform's folder; `release` and `token`: of the release that pins belong to."""
+    """Port Router. `release` and `token`: of the release that pins belong to."""
 
     def __init__(
         self,
-        state: Path,
+        layout: Layout,
         plan: ReleasePlan,
         files: Files,
         clock: Clock,
@@ -50,9 +51,9 @@ class EnvoyRouter:
         release: str = "",
         token: str = "",
     ) -> None:
-        self.plan, self.files, self.clock = plan, files, clock
+        self.layout, self.plan, self.files, self.clock = layout, plan, files, clock
         self.release, self.token = release, token
-        self.process = EnvoyProcess(state, files, clock, binary)
+        self.process = EnvoyProcess(layout.folder, files, clock, binary)
         self.folder, self.admin = self.process.folder, self.process.admin
         self.braced: dict[int, str] = {}
 
@@ -82,14 +83,14 @@ class EnvoyRouter:
     def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
         for percent in SAFE:
-            self.files.write(f"by-hand/weight-{percent}.json", self._routes(percent, pins=False)[1])
+            self._write(self.layout.by_hand(percent), self._routes(percent, pins=False)[1])
             self.braced[percent], data = self._routes(percent, pins=True)
             self.files.prepare(f"routes-{percent}.json", data)
 
     def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.folder.parent / "by-hand" / f"weight-{weight}.json"
-        target = self.folder / "rds.json"
+        source = self.layout.by_hand(round(weight))
+        target = self.layout.routes
         move = f"cp {source} {target}.tmp && mv {target}.tmp {target}"
         return f"{move}\n{self.process.by_hand()}   # only when no Envoy runs"
 
@@ -106,9 +107,9 @@ class EnvoyRouter:
         match = VERSION.fullmatch(found)
         if match is None:
             raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
-        written = self._read("rds.json")
+        written = self._read(ROUTES_FILE)
         if written.get("version_info") != found or digest(written.get("resources")) != match["digest"]:
-            raise Interfered(f"{self.folder / 'rds.json'} is not what was written under {found}: somebody edited it")
+            raise Interfered(f"{self.layout.routes} is not what was written under {found}: somebody edited it")
         return int(match["weight"])
 
     def reset(self) -> None:
@@ -131,7 +132,7 @@ class EnvoyRouter:
         """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
         bootstrap = config.bootstrap(self.plan, self.folder, short(self.folder))
         self.process.start(config.dumped(bootstrap), self.plan.listen, self._first_files)
-        self.process.wait_live(lambda: self._in_force() == self._read("rds.json")["version_info"])
+        self.process.wait_live(lambda: self._in_force() == self._read(ROUTES_FILE)["version_info"])
 
     def stop(self) -> None:
         """Let requests in flight finish, then end Envoy. Nothing to do when it is dead."""
@@ -150,9 +151,9 @@ class EnvoyRouter:
                 name = config.endpoints_file(service.name, arm)
                 if not (self.folder / name).exists():
                     empty = config.endpoints(service.name, arm, [], self._version())
-                    self.files.write(f"router/{name}", config.dumped(empty))
-        if not (self.folder / "rds.json").exists():
-            self.files.write("router/rds.json", self._routes(0, pins=False)[1])
+                    self._write(self.folder / name, config.dumped(empty))
+        if not self.layout.routes.exists():
+            self._write(self.layout.routes, self._routes(0, pins=False)[1])
 
     def _in_force(self) -> str:
         name = f"{ROUTES}.version_text"
@@ -164,7 +165,7 @@ class EnvoyRouter:
 
     def _weigh(self, percent: int, *, pins: bool) -> None:
         """What is written already is only waited for; a braced file needs no disk space."""
-        on_disk, prepared = self._read("rds.json"), f"routes-{percent}.json"
+        on_disk, prepared = self._read(ROUTES_FILE), f"routes-{percent}.json"
         before = int(weighed(on_disk).get("weight", 0))
         if percent > before and not self.running():
             raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
@@ -176,7 +177,7 @@ class EnvoyRouter:
         else:
             self.files.prepare(prepared, data)
         try:
-            self._put("rds.json", prepared, ROUTES, version, 1)
+            self._put(ROUTES_FILE, prepared, ROUTES, version, 1)
         except NotConfirmed as error:
             if percent > before:
                 with contextlib.suppress(NotConfirmed):
@@ -190,12 +191,16 @@ class EnvoyRouter:
         """
         release, token = self.release, self.token
         if pins and not token:
-            there = self._read("rds.json")
+            there = self._read(ROUTES_FILE)
             found = PINNED.search(json.dumps(there))
             token, release = found["token"] if found else "", release or weighed(there).get("release", "")
         made = config.routes(self.plan, percent, "", release, token if pins else "")
         version = f"{self._version()}.{digest(made['resources'])}.w{percent}"
         return version, config.dumped({**made, "version_info": version})
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A live file, by the port Files."""
+        self.files.write(self.layout.in_live(path), data)
 
     def _read(self, name: str) -> dict[str, Any]:
         """A file as it is, {} when it is not there."""
@@ -215,7 +220,7 @@ class EnvoyRouter:
         end = self.clock.monotonic() + CONFIRM_WITHIN
         before = self._stats(asked)
         if prepared:
-            self.files.publish(prepared, f"router/{name}")
+            self.files.publish(prepared, self.layout.in_live(self.folder / name))
         while self.clock.monotonic() < end:
             if not self.running():
                 raise Unavailable(

@@ -345,7 +345,7 @@ class SimJournal:
         self.world.call(f"journal.append {type(event).__name__}")
         self.world.journal.append(event)
 
-    def read(self) -> Iterator[Event]:
+    def read(self, *, samples: bool = True) -> Iterator[Event]:
         """All of it."""
         return iter(self.world.journal)
 
@@ -451,3 +451,11 @@ class SimRequests:
     def ask(self, request: Request) -> None:
         """Queued."""
         self.world.requests.append(request)
+
+    def waits(self) -> bool:
+        """Whether one is queued."""
+        return bool(self.world.requests)
+
+    def withdraw(self) -> None:
+        """The queue is emptied."""
+        self.world.requests.clear()
