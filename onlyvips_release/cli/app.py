@@ -186,7 +186,7 @@ def plan(plan: Path, as_json: bool) -> None:
 
     platform = Platform.load(plan)
     if as_json:
-        from onlyvips_release.state.codec import encode  # noqa: PLC0415
+        from onlyvips_release.codec import encode  # noqa: PLC0415
 
         click.echo(json.dumps(encode(platform.plan), indent=1))
         return
@@ -200,8 +200,8 @@ def plan(plan: Path, as_json: bool) -> None:
 def replay(journal: Path, other: Path | None, as_json: bool) -> None:
     """Decide the release of JOURNAL (releases/ID/journal.jsonl) again, offline, from what was recorded."""
     from onlyvips_release.backtest import rejudge  # noqa: PLC0415
+    from onlyvips_release.codec import encode  # noqa: PLC0415
     from onlyvips_release.planfile import load  # noqa: PLC0415
-    from onlyvips_release.state.codec import encode  # noqa: PLC0415
     from onlyvips_release.state.journal import FileJournal  # noqa: PLC0415
 
     if not journal.is_file():

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
@@ -19,7 +20,6 @@ from onlyvips_release.platform import Platform
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.requests import RequestFile
 
 Tell = Callable[[events.Event, Release], None]

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import replay
 from onlyvips_release.core.ports import Clock
 from onlyvips_release.errors import JournalError
-from onlyvips_release.state.codec import decode, encode
 
 VERSION = 1
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(events.Event)}
