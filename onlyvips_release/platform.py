@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release import forecast as outlook
 from onlyvips_release import install
@@ -19,8 +18,9 @@ from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import FINAL, Release, replay
 from onlyvips_release.core.model import Arm, Request, SuiteResult
 from onlyvips_release.core.plan import ReleasePlan, Revision, Service, Suite
-from onlyvips_release.core.policy import after_takeover, described
+from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Guardian, Ports, SuiteRequest, SuiteRun
+from onlyvips_release.core.suite import Access, SuiteContext, service_contexts
 from onlyvips_release.environment import Place, find_place, frozen
 from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
@@ -367,26 +367,25 @@ class Platform:
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
         env = {name: value for name, value in self.place.env.items() if not is_secret(name)}
-        folder, known = self.place.reports / release, {"services": self._addresses(token)}
-        hidden = secrets_in(self.place.env)
-        return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
+        folder, hidden = self.place.reports / release, secrets_in(self.place.env)
+        return PytestChecks(folder, self._access(token), self.folder, sys.executable, self.clock, env, hidden)
 
-    def _addresses(self, token: str) -> dict[str, Any]:
+    def _access(self, token: str) -> dict[str, Access]:
+        """How a suite reaches each routed service."""
         host, port = self.plan.listen
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-        pins = {str(arm): f"{arm}-{token}" for arm in Arm}
-        found: dict[str, Any] = {}
-        for service in self.plan.routed:
-            identity = service.identity and {"header": service.identity.header, "json": service.identity.json}
-            found[service.name] = {
-                "url": url,
-                "host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
-                "health": service.health.path if service.health else "/",
-                "pins": pins,
-                "identity": identity,
-                "admin": self.place.env.get(ADMIN, ""),
-            }
-        return found
+        pins, admin = {str(arm): f"{arm}-{token}" for arm in Arm}, self.place.env.get(ADMIN, "")
+        return {
+            s.name: Access(
+                url,
+                s.host.replace("*", "onlyvips.local") or "onlyvips.local",
+                s.health.path if s.health else "/",
+                pins,
+                s.identity,
+                admin,
+            )
+            for s in self.plan.routed
+        }
 
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
         if service.process is None:
@@ -483,12 +482,12 @@ class Platform:
         request = SuiteRequest(name, suite, arm, 0, self.context(release))
         return self.checks(release, token).start(request)
 
-    def context(self, release: str) -> dict[str, Any]:
+    def context(self, release: str) -> SuiteContext:
         """What a suite may know of the platform as it stands, outside of a release."""
         kept = {name: workload.stable() for name, workload in self.workloads.items()}
         serves = {name: revision.name if revision else "" for name, revision in kept.items()}
         instances = [i for workload in self.workloads.values() for i in workload.inspect()]
-        return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
+        return SuiteContext(release, services=service_contexts(self.plan, serves, instances))
 
     def _token(self, release: str) -> str:
         path = self.state / "releases" / release / "token"

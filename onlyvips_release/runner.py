@@ -48,6 +48,7 @@ from onlyvips_release.core.lifecycle import Release, next_command
 from onlyvips_release.core.model import Arm, Instance, Probe
 from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
+from onlyvips_release.core.suite import release_context
 from onlyvips_release.errors import (
     Interrupted,
     JournalError,
@@ -356,7 +357,7 @@ class Runner:
 
     def _start_suite(self, name: str, arm: Arm) -> SuiteRun:
         suite = self.release.plan.smoke if name == "smoke" else self.release.plan.canary
-        context = algebra.context(self.release, self._inspect())
+        context = release_context(self.release, self._inspect())
         self.suite = self.ports.checks.start(SuiteRequest(name, suite, arm, self.release.weight or 0, context))
         return self.suite
 

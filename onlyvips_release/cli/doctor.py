@@ -20,12 +20,12 @@ import httpx
 
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Service, Suite
+from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.environment import Place
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.lease import describe, held
-from onlyvips_release.suites.context import ADMIN
-from onlyvips_release.suites.run import merged
+from onlyvips_release.suites.context import ADMIN, write_context
 from onlyvips_release.telemetry.envoy import EnvoySource
 
 OLDEST_PYTEST = 9
@@ -102,10 +102,10 @@ def versions() -> Iterator[Finding]:
 def collected(platform: Platform, name: str, suite: Suite) -> Finding:
     """Whether a suite can be collected, and how many checks of each severity it has."""
     checks = platform.checks("doctor", "0" * 32)
-    known = merged(checks.static, {**platform.context("doctor"), "arm": str(Arm.CANARY), "suite": name, "weight": 0})
+    request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.context("doctor"))
     with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as folder:
         context, stream = Path(folder) / "context.json", Path(folder) / "events.jsonl"
-        context.write_text(json.dumps(known))
+        write_context(checks.context(request), context)
         path = checks.find(suite.path)
         command = [checks.python, "-m", "pytest", "-p", "onlyvips_release.pytest_plugin", "--collect-only", "-q"]
         command += ["-p", "no:cacheprovider", "--release-events", str(stream), "-o", "release_guard=false", str(path)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 from onlyvips_release.core.events import (
     Event,
@@ -24,7 +23,7 @@ from onlyvips_release.core.events import (
 from onlyvips_release.core.judge import ENVIRONMENT, SMOULDERING
 from onlyvips_release.core.lifecycle import BY_PERSON, FINAL, Release
 from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult, Verdict
-from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan
+from onlyvips_release.core.plan import Accept, OnInconclusive
 from onlyvips_release.errors import NotReady
 
 ENVIRONMENT_BUDGET = timedelta(minutes=5)
@@ -332,47 +331,6 @@ def after_takeover(release: Release, asked: Request) -> list[Event]:
             return [heard, resumed, *then]
         case _:
             return [heard, resumed]
-
-
-def context(release: Release, instances: Iterable[Instance]) -> dict[str, Any]:
-    """What a suite may know of this moment of a release (contract.md section 1); wiring adds URLs and pins."""
-    serves = release.new if release.committed and release.cause is None else release.old
-    known = described(release.plan, serves, instances)
-    return {"release": release.id, "step": release.step, "metrics": measured(release), "services": known}
-
-
-def measured(release: Release) -> dict[str, Any]:
-    """What the judge has counted since the first step: service -> metric -> arm -> (bad, total); {} before it."""
-    found: dict[str, Any] = {}
-    for view in release.judge.look().metrics if release.judge else ():
-        counts = {"canary": (view.canary_bad, view.canary_total), "stable": (view.stable_bad, view.stable_total)}
-        found.setdefault(view.service, {})[view.metric] = counts
-    return found
-
-
-def described(plan: ReleasePlan, serves: Mapping[str, str], instances: Iterable[Instance]) -> dict[str, Any]:
-    """Each service with the revision of either arm and its instances, as a suite sees it."""
-    found = tuple(instances)
-    return {
-        service.name: {
-            "routed": service.routed,
-            "revisions": {"stable": serves[service.name], "canary": service.canary.name},
-            "instances": [
-                {
-                    "arm": i.arm,
-                    "revision": i.revision,
-                    "identity": i.identity,
-                    "pid": i.pid,
-                    "alive": i.alive,
-                    "log": i.log,
-                    "port": i.endpoint.port if i.endpoint else None,
-                }
-                for i in found
-                if i.service == service.name
-            ],
-        }
-        for service in plan.services
-    }
 
 
 def ending(release: Release) -> Finished:

@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error::pytest.PytestReturnNotNoneWarning")
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
     targets = config.stash[TARGETS] = read_targets(config)
-    known = [secret for target in targets.services.values() for secret in target.secrets()]
+    known = [secret for target in targets.services.values() for secret in target.context.secrets]
     mask = config.stash[MASK] = Mask([*known, *secrets_in(os.environ)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")

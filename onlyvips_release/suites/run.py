@@ -17,14 +17,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from onlyvips_release.core.model import SuiteResult, Verdict
 from onlyvips_release.core.plan import SEVERITIES, Suite
 from onlyvips_release.core.ports import Clock, SuiteRequest
+from onlyvips_release.core.suite import Access, SuiteContext
 from onlyvips_release.errors import TargetError
+from onlyvips_release.suites.context import write_context
 from onlyvips_release.suites.secrets import Mask
 
 SILENCE = 60.0
@@ -223,40 +225,34 @@ def same_node(wanted: str, node: str) -> bool:
     return name == wanted_name and (not wanted_path or fits)
 
 
-def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, key by key and level by level; where they meet, `high` holds."""
-    found = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
-    return found
-
-
 # --- running it -------------------------------------------------------------------------------------------------------
 
 
 class PytestChecks:
-    """Port Checks. `static`: what suites need to reach both arms; `cwd`: where the plan lies; `env`: the suites';
+    """Port Checks. `access`: how suites reach each routed service; `cwd`: where the plan lies; `env`: the suites';
     `hidden`: secrets that must be in nothing that a suite leaves, beside those of its context."""
 
     def __init__(
         self,
         reports: Path,
-        static: Mapping[str, Any],
+        access: Mapping[str, Access],
         cwd: Path,
         python: str,
         clock: Clock,
         env: Mapping[str, str],
         hidden: Iterable[str] = (),
     ) -> None:
-        self.reports, self.static, self.cwd = reports, static, cwd
+        self.reports, self.access, self.cwd = reports, access, cwd
         self.python, self.clock, self.env, self.hidden = python, clock, env, tuple(hidden)
 
     def start(self, request: SuiteRequest) -> PytestRun:
         """Write what the suite may know, and run it in a session and a folder of its own."""
-        gate = request.suite.gate
-        of_run = {"suite": request.name, "arm": str(request.arm), "weight": request.weight, "gate": gate}
-        return PytestRun(self, request, self._folder(request), merged(self.static, {**request.context, **of_run}))
+        return PytestRun(self, request, self._folder(request), self.context(request))
+
+    def context(self, request: SuiteRequest) -> SuiteContext:
+        """What the suite may know, with the way to reach both arms and what this run is."""
+        known = request.context.reached_by(self.access)
+        return replace(known, suite=request.name, arm=request.arm, weight=request.weight, gate=request.suite.gate)
 
     def _folder(self, request: SuiteRequest) -> Path:
         suites = self.reports / "suites"
@@ -287,15 +283,14 @@ class PytestChecks:
 class PytestRun:
     """Port SuiteRun: one suite under way. `context` holds secrets: a private file, gone when the suite has ended."""
 
-    def __init__(self, checks: PytestChecks, request: SuiteRequest, folder: Path, context: Mapping[str, Any]) -> None:
+    def __init__(self, checks: PytestChecks, request: SuiteRequest, folder: Path, context: SuiteContext) -> None:
         self.clock, self.request, self.folder = checks.clock, request, folder
         self.tally = Tally(request.suite, secrets.token_hex(8))
-        self.mask = Mask([*secrets_of(context), *checks.hidden])
+        self.mask = Mask([*(s for one in context.services.values() for s in one.secrets), *checks.hidden])
         self.events, self.position = folder / "events.jsonl", 0
         self.scratch = Path(tempfile.mkdtemp(prefix="onlyvips-suite-"))
         known = self.scratch / "context.json"
-        with os.fdopen(os.open(known, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(context, file)
+        write_context(context, known)
         env = {name: value for name, value in checks.env.items() if name not in ELSEWHERE}
         env |= {"ONLYVIPS_CONTEXT": str(known), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = self._spawn(checks.command(request, folder, self.tally.run, self.scratch), checks.cwd, env)
@@ -414,13 +409,6 @@ class PytestRun:
         end_group(self.process, grace)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.mask.scrub(self.folder)
-
-
-def secrets_of(context: Mapping[str, Any]) -> list[str]:
-    """What must not stay in a report: the pins' tokens and admins' tokens."""
-    services = context.get("services", {}).values()
-    pins = [str(pin).partition("-")[2] for facts in services for pin in facts.get("pins", {}).values()]
-    return [*pins, *(str(facts["admin"]) for facts in services if facts.get("admin"))]
 
 
 def end_group(process: subprocess.Popen[bytes], grace: float) -> None:

@@ -229,7 +229,7 @@ class Gate:
         return f"{len(missing)} of {len(self.planned)} never reported" if missing else ""
 
     def _abort(self, node: str, severity: str) -> None:
-        gate = self.targets.release.get("gate", "normal")
+        gate = self.targets.gate or "normal"
         counts = severity in STOPPING and SEVERITIES.index(severity) <= SEVERITIES.index(gate)
         if not counts or not self.stream.file or self.session is None:
             return

@@ -11,7 +11,7 @@ import pytest
 
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.core.plan import SEVERITIES, Suite
-from onlyvips_release.suites.run import Tally, merged, same_node
+from onlyvips_release.suites.run import Tally, same_node
 
 PASS, FAIL, INC = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 Event = dict[str, Any]
@@ -180,13 +180,3 @@ def test_what_failed_and_what_is_missing_is_named_once() -> None:
 )
 def test_a_required_id_may_leave_out_folders_and_parameters(wanted: str, node: str, same: bool) -> None:
     assert same_node(wanted, node) is same
-
-
-def test_what_the_runner_says_now_holds_over_what_was_fixed() -> None:
-    fixed: dict[str, Any] = {"services": {"a": {"url": "u", "pins": {"canary": "c"}}, "b": {"url": "v"}}}
-    now = {"services": {"a": {"pins": {"stable": "s"}, "url": "w"}}, "release": "r0001"}
-    assert merged(fixed, now) == {
-        "services": {"a": {"url": "w", "pins": {"canary": "c", "stable": "s"}}, "b": {"url": "v"}},
-        "release": "r0001",
-    }
-    assert fixed["services"]["a"]["pins"] == {"canary": "c"}, "the fixed part must stay as it is"
