@@ -169,6 +169,7 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
         "suite": suite,
         "arm": arm,
         "verdict": str(result.verdict),
+        "kind": str(result.kind),
         "reason": result.reason,
         "report": result.report,
     }

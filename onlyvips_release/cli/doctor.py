@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.lease import describe, held
 from onlyvips_release.suites.context import ADMIN, write_context
+from onlyvips_release.suites.stream import Collected, read_stream
 from onlyvips_release.telemetry.envoy import EnvoySource
 
 OLDEST_PYTEST = 9
@@ -111,9 +111,8 @@ def collected(platform: Platform, name: str, suite: Suite) -> Finding:
         command += ["-p", "no:cacheprovider", "--release-events", str(stream), "-o", "release_guard=false", str(path)]
         env = {**checks.env, "ONLYVIPS_CONTEXT": str(context), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=checks.cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
-        lines = stream.read_text().splitlines() if stream.exists() else []
-    found = [event for event in map(json.loads, lines) if event["k"] == "collected"]
-    levels = found[-1]["levels"] if found else {}
+        collections = [event for event in read_stream(stream) if isinstance(event, Collected)]
+    levels = collections[-1].levels if collections else {}
     if done.returncode == 0 and levels:
         return ok(f"suite {name}", ", ".join(f"{number} {level}" for level, number in sorted(levels.items())))
     told = (done.stdout + done.stderr).strip().splitlines()

@@ -114,14 +114,13 @@ def service_contexts(
         service.name: ServiceContext(
             routed=service.routed,
             revisions={"stable": serves[service.name], "canary": service.canary.name},
-            instances=tuple(instance_context(i) for i in seen if i.service == service.name),
+            instances=tuple(
+                InstanceContext(
+                    i.arm, i.revision, i.identity, i.pid, i.alive, i.log, i.endpoint.port if i.endpoint else None
+                )
+                for i in seen
+                if i.service == service.name
+            ),
         )
         for service in plan.services
     }
-
-
-def instance_context(instance: Instance) -> InstanceContext:
-    """An instance as suites see it."""
-    port = instance.endpoint.port if instance.endpoint else None
-    i = instance
-    return InstanceContext(i.arm, i.revision, i.identity, i.pid, i.alive, i.log, port)

@@ -1,4 +1,4 @@
-"""pytest as a gate: options, markers, fixtures, and failures that tell request, answer and logs without secrets.
+"""pytest as a gate: options, markers, fixtures, and failures with requests, answers and logs, without secrets.
 
 Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is asked to: the
 event stream needs `--release-events`, the guard the ini key `release_guard`, the fixtures a target.
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from onlyvips_release.codec import encode
 from onlyvips_release.core.plan import SEVERITIES
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
+from onlyvips_release.suites.controller import Census, Controller, StreamFile, is_worker
 from onlyvips_release.suites.expect import Mismatch
 from onlyvips_release.suites.secrets import Mask, secrets_in
-from onlyvips_release.suites.stream import Census, Gate, Stream, is_worker
+from onlyvips_release.suites.stream import Detail, Exchange
 
 if TYPE_CHECKING:
     import httpx
@@ -90,8 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")
     if not is_worker(config) and (path or config.getini("release_guard")):
-        stream = Stream(path, config.getoption("--release-run"), mask)
-        config.pluginmanager.register(Gate(config, stream, census, targets), "onlyvips-release-gate")
+        stream = StreamFile(path, config.getoption("--release-run"), mask)
+        controller = Controller(config, stream, census, targets)
+        config.pluginmanager.register(controller, "onlyvips-release-controller")
 
 
 @pytest.hookimpl(trylast=True)
@@ -112,7 +115,7 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Connections that are made again, and what is said, belong to this test from now on."""
+    """Connections that are made again, and requests, belong to this test from now on."""
     if connections := item.config.stash.get(CONNECTIONS, None):
         connections.begin()
     return (yield)
@@ -122,8 +125,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The exception (Allure reads it) and the report lose their secrets; a failure tells what was said and where logs
-    lie."""
+    """The exception (Allure reads it) and the report lose their secrets; a failure gets its last requests and logs."""
     mask = item.config.stash[MASK]
     connections = item.config.stash.get(CONNECTIONS, None)
     if connections and connections.retries:
@@ -133,15 +135,15 @@ def pytest_runtest_makereport(
         error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
     report = yield
     if report.failed and call.excinfo is not None:
-        spoken = [each.told(mask) for each in connections.spoken] if connections else []
-        tell(report, call.excinfo, spoken, logs_of(item))
+        exchanges = [sent.exchange(mask) for sent in connections.sent] if connections else []
+        describe(report, call.excinfo, exchanges, logs_of(item))
     return conceal(report, mask)
 
 
-def tell(
-    report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], spoken: list[dict[str, str]], logs: str
+def describe(
+    report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], exchanges: list[Exchange], logs: str
 ) -> None:
-    """Expected, got, limit, requests and answers, logs: as text for people, and as fields for reports."""
+    """Expected, got, limit, requests and answers, logs: as text for people, and in parts for reports."""
     error, text = caught.value, [f"{caught.exconly()}\n{report.longreprtext}"]
     fields = {"expected": "", "got": str(error), "limit": ""}
     if isinstance(error, Mismatch):
@@ -149,10 +151,12 @@ def tell(
         text = [f"{error.what} (at {[f for f in frames if not f.startswith('expect.py:')][-1]})"]
         fields = {"expected": error.expected, "got": error.got, "limit": error.limit or "none"}
         text += [f"  {name}: {value}" for name, value in fields.items()]
-    text += [f"  {name}: {each[name]}" for each in spoken for name in ("request", "response")]
+    for one in exchanges:
+        text += [f"  request: {one.request}", f"  response: {one.response}"]
     if len(text) > 1:
         report.longrepr = "\n".join([*text, f"  logs: {logs}"])
-    vars(report)["onlyvips"] = {**fields, "spoken": spoken, "logs": logs}  # travels with the report, also from workers
+    detail = Detail(**fields, exchanges=tuple(exchanges), logs=logs)
+    vars(report)["onlyvips"] = encode(detail)  # JSON, because reports travel from xdist's workers to the controller
 
 
 def logs_of(item: pytest.Item) -> str:
