@@ -10,6 +10,7 @@ from typing import Any
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.model import Arm, Instance, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
+from onlyvips_release.core.reasons import Reason
 
 
 class Phase(StrEnum):
@@ -94,7 +95,7 @@ class Judged:
     """What the verdict algebra said; `final` ends the step."""
 
     verdict: Verdict
-    reason: str
+    reason: Reason
     sentence: str
     final: bool
     R: float = 0.0

@@ -52,10 +52,10 @@ from onlyvips_release.core.events import (
 from onlyvips_release.core.judge import ENVIRONMENT, ReleaseJudge, ServiceHistory
 from onlyvips_release.core.model import Arm, Instance, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Step
+from onlyvips_release.core.reasons import Reason
 from onlyvips_release.errors import ReleaseError
 
 FINAL = (Phase.PROMOTED, Phase.ROLLED_BACK)
-BY_PERSON = "promoted_by_a_person"
 UNPROVEN = "?"
 """What serves when its replacement may have begun, until it is proven again."""
 
@@ -194,7 +194,7 @@ class Release:
                 self.smoke, self.attempts = {}, {}
                 return Phase.SHIFTING
             case Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
-                last = self.step == len(self.plan.steps) - 1 or event.reason == BY_PERSON
+                last = self.step == len(self.plan.steps) - 1 or event.reason == Reason.PROMOTED_BY_A_PERSON
                 self.step += 0 if last else 1
                 return Phase.PROMOTING if last else Phase.SHIFTING
             case Watched(verdict=Verdict.PASS | Verdict.INCONCLUSIVE):

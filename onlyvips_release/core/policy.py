@@ -20,10 +20,11 @@ from onlyvips_release.core.events import (
     RollbackStarted,
     Watched,
 )
-from onlyvips_release.core.judge import ENVIRONMENT, SMOULDERING
-from onlyvips_release.core.lifecycle import BY_PERSON, FINAL, Release
+from onlyvips_release.core.judge import SMOULDERING
+from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, OnInconclusive
+from onlyvips_release.core.reasons import Reason
 from onlyvips_release.errors import NotReady
 
 ENVIRONMENT_BUDGET = timedelta(minutes=5)
@@ -69,12 +70,13 @@ class Look:
         """Rules 2 to 5."""
         if seen.weight is not None and seen.weight != release.weight:
             found = f"weight {seen.weight} % is in force, {release.weight} % was set: somebody else changed the routes"
-            return Judged(Verdict.FAIL, "interference", found, final=True)
+            return Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
         sentence = self._hard_gate(release, seen)
         if sentence:
-            return Judged(Verdict.FAIL, "hard_gate", sentence, final=True)
+            return Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
         if release.checked and release.checked.verdict is Verdict.FAIL:
-            return Judged(Verdict.FAIL, "canary_checks", f"canary checks failed: {release.checked.reason}", final=True)
+            sentence = f"canary checks failed: {release.checked.reason}"
+            return Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
         return judges_view(release, Verdict.FAIL)
 
     def _hard_gate(self, release: Release, seen: Observation) -> str:
@@ -101,12 +103,12 @@ class Look:
         """Rule 6: not the canary's fault. The weight is held, such ticks are not judged."""
         found = trouble(release, seen)
         view = judges_view(release, Verdict.INCONCLUSIVE)
-        if not found and view and view.reason == ENVIRONMENT:
+        if not found and view and view.reason == Reason.ENVIRONMENT:
             found = view.sentence
         if not found:
             return None
         final = release.troubled_total * release.plan.judge.tick >= ENVIRONMENT_BUDGET
-        return Judged(Verdict.INCONCLUSIVE, ENVIRONMENT, f"not the canary's fault: {found}", final=final)
+        return Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
 
     def _watching(self, release: Release, seen: Observation) -> list[Event]:
         """After promotion: hard gates on the new stable, its smoke suite, the absolute guards."""
@@ -156,7 +158,7 @@ def judges_view(release: Release, wanted: Verdict) -> Judged | None:
     if word.verdict is not wanted:
         return None
     metrics = tuple(word.to_dict()["metrics"])
-    return Judged(word.verdict, word.reason, word.sentence, word.final, word.R, word.blame, metrics)
+    return Judged(word.verdict, Reason(word.reason), word.sentence, word.final, word.R, word.blame, metrics)
 
 
 def trouble(release: Release, seen: Observation) -> str:
@@ -181,14 +183,19 @@ def end_of_step(release: Release) -> Judged | None:
     silent, end = release.judge.silent(), release.judge.end()
     fine = not silent and end.R < SMOULDERING and release.checked.verdict is Verdict.PASS
     if fine and release.step < len(plan.steps) - 1:
-        return Judged(Verdict.PASS, "step", f"{step.weight} % held, nothing against the canary", final=True, R=end.R)
+        return Judged(
+            Verdict.PASS, Reason.STEP, f"{step.weight} % held, nothing against the canary", final=True, R=end.R
+        )
     metrics = tuple(end.to_dict()["metrics"])
-    told = Judged(end.verdict, end.reason, end.sentence, True, end.R, end.blame, metrics)
+    told = Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
     if fine and end.verdict is Verdict.PASS:
         return told
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
         return replace(
-            told, verdict=Verdict.PASS, reason=plan.accept, sentence=f"promoted without proof: {end.sentence}"
+            told,
+            verdict=Verdict.PASS,
+            reason=Reason.NO_EVIDENCE_OF_HARM,
+            sentence=f"promoted without proof: {end.sentence}",
         )
     if release.baked < (step.bake + plan.patience).total_seconds():
         return None
@@ -199,10 +206,10 @@ def undecided(release: Release, silent: tuple[str, ...], told: Judged) -> Judged
     """An undecided end says what is missing, never that the canary is bad."""
     if silent:
         sentence = f"no decision: no user request was judged for {', '.join(silent)} at this weight"
-        return replace(told, verdict=Verdict.INCONCLUSIVE, reason="no_traffic", sentence=sentence)
+        return replace(told, verdict=Verdict.INCONCLUSIVE, reason=Reason.NO_TRAFFIC, sentence=sentence)
     if release.checked and release.checked.verdict is not Verdict.PASS:
         sentence = f"no decision: the last canary checks did not pass ({release.checked.reason})"
-        return replace(told, verdict=Verdict.INCONCLUSIVE, reason="canary_checks", sentence=sentence)
+        return replace(told, verdict=Verdict.INCONCLUSIVE, reason=Reason.CANARY_CHECKS, sentence=sentence)
     return told
 
 
@@ -299,9 +306,12 @@ def after_request(release: Release, asked: Request) -> list[Event]:
         case "pause" if release.phase is Phase.BAKING:
             return [*heard, Paused(f"paused by {said(asked)}", release.weight or 0)]
         case "promote" if release.phase in (Phase.BAKING, Phase.PAUSED):
-            return [*heard, Judged(Verdict.PASS, BY_PERSON, f"promoted as {said(asked)} asked", final=True)]
+            return [
+                *heard,
+                Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, f"promoted as {said(asked)} asked", final=True),
+            ]
         case "resume" if release.phase is Phase.PAUSED and release.pause and release.pause.approval:
-            return [*heard, Judged(Verdict.PASS, "approved", f"approved by {said(asked)}", final=True)]
+            return [*heard, Judged(Verdict.PASS, Reason.APPROVED, f"approved by {said(asked)}", final=True)]
         case "resume" if release.phase is Phase.PAUSED:
             return [*heard, Resumed(asked.by)]
         case _:
