@@ -85,8 +85,8 @@ class SuiteContext:
 
     def reached_by(self, access: Mapping[str, Access]) -> SuiteContext:
         """The same, with the way to reach each service that is named."""
-        known = {name: self.services.get(name, ServiceContext()).reached_by(one) for name, one in access.items()}
-        return replace(self, services={**self.services, **known})
+        services = {name: self.services.get(name, ServiceContext()).reached_by(one) for name, one in access.items()}
+        return replace(self, services={**self.services, **services})
 
 
 def release_context(release: Release, instances: Iterable[Instance]) -> SuiteContext:
@@ -98,18 +98,18 @@ def release_context(release: Release, instances: Iterable[Instance]) -> SuiteCon
 
 def judged_counts(release: Release) -> Counts:
     """What the judge has counted since the first step; a service without a counted request is left out."""
-    found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
+    counted: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
     for view in (view for view in release.judge.views() if view.canary_total or view.stable_total):
         counts = {"canary": (view.canary_bad, view.canary_total), "stable": (view.stable_bad, view.stable_total)}
-        found.setdefault(view.service, {})[view.metric] = counts
-    return found
+        counted.setdefault(view.service, {})[view.metric] = counts
+    return counted
 
 
 def service_contexts(
     plan: ReleasePlan, serves: Mapping[str, str], instances: Iterable[Instance]
 ) -> dict[str, ServiceContext]:
     """Each service of the plan with the revision of either arm (`serves`: that of stable) and its instances."""
-    seen = tuple(instances)
+    running = tuple(instances)
     return {
         service.name: ServiceContext(
             routed=service.routed,
@@ -118,7 +118,7 @@ def service_contexts(
                 InstanceContext(
                     i.arm, i.revision, i.identity, i.pid, i.alive, i.log, i.endpoint.port if i.endpoint else None
                 )
-                for i in seen
+                for i in running
                 if i.service == service.name
             ),
         )

@@ -115,7 +115,7 @@ class Target:
 class Targets:
     """All services under test; `context` None = outside of a release.
 
-    `origin`: where they come from (context, option, environment, ini), "" = there are none and `problem` says why.
+    `origin`: where they come from (context, option, environment, ini), "" = there are none, for the reason `problem`.
     """
 
     services: dict[str, Target]
@@ -126,8 +126,8 @@ class Targets:
     @property
     def release(self) -> dict[str, Any]:
         """Id, weight, step, arm, suite, gate and metrics of the release, as a JSON object; {} outside of a release."""
-        known = encode(self.context) if self.context else {}
-        return {key: value for key, value in known.items() if key != "services"}
+        keys = encode(self.context) if self.context else {}
+        return {key: value for key, value in keys.items() if key != "services"}
 
     @property
     def gate(self) -> str:
@@ -175,7 +175,7 @@ def from_context(path: Path) -> Targets:
     try:
         context = read_context(path)
         arm = Arm(str(context.arm))
-        services = {name: through_router(name, arm, known) for name, known in context.services.items()}
+        services = {name: through_router(name, arm, service) for name, service in context.services.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Targets({}, problem=f"ONLYVIPS_CONTEXT cannot be used: {type(error).__name__}: {error}")
     usable = {name: target for name, target in services.items() if target.routed or arm == "stable" or target.instances}

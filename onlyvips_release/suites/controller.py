@@ -57,7 +57,7 @@ class Census:
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             lines = [stream.encode_line(event) for event in self.events()]
-            output["onlyvips"] = {"lines": lines, "secrets": sorted(self.mask.known)}
+            output["onlyvips"] = {"lines": lines, "secrets": sorted(self.mask.secrets)}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -1,10 +1,10 @@
 """pytest as a gate: options, markers, fixtures, and failures with requests, answers and logs, without secrets.
 
-Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is asked to: the
+Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is switched on: the
 event stream needs `--release-events`, the guard the ini key `release_guard`, the fixtures a target.
 
-What does not apply is not generated: a test that asks for `service` exists once for each service that has what the
-test needs (markers `service`, `needs`, and the fixtures that it asks for); the rest is listed as "not tested".
+What does not apply is not generated: a test that uses `service` exists once for each service that has what the
+test needs (markers `service`, `needs`, and the fixtures that it uses); the rest is listed as "not tested".
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error::pytest.PytestReturnNotNoneWarning")
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
     targets = config.stash[TARGETS] = read_targets(config)
-    known = [secret for target in targets.services.values() for secret in target.context.secrets]
-    mask = config.stash[MASK] = Mask([*known, *secrets_in(os.environ)])
+    hidden = [secret for target in targets.services.values() for secret in target.context.secrets]
+    mask = config.stash[MASK] = Mask([*hidden, *secrets_in(os.environ)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")
@@ -202,14 +202,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def severity_of(item: pytest.Item) -> str:
     """Of the marker, else of Allure's own, else normal. A marker without exactly one level has none."""
     if marker := item.get_closest_marker("severity"):
-        return word(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
-    for found in item.iter_markers("allure_label"):
-        if found.kwargs.get("label_type") == "severity" and found.args:
-            return word(found.args[0])
+        return level_of(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
+    for label in item.iter_markers("allure_label"):
+        if label.kwargs.get("label_type") == "severity" and label.args:
+            return level_of(label.args[0])
     return "normal"
 
 
-def word(level: object) -> str:
+def level_of(level: object) -> str:
     """The level of a text or of an enumeration."""
     return str(getattr(level, "value", level))
 
@@ -275,7 +275,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def needs_of(item: Any) -> list[str]:
-    """What a test asks for by marker."""
+    """What a test needs by marker."""
     return [str(need) for mark in item.iter_markers("needs") for need in mark.args]
 
 
@@ -283,7 +283,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`service` is each service that the marker names (else each with HTTP, or with what is needed) and that fits."""
     targets = metafunc.config.stash[TARGETS].services
     item = metafunc.definition
-    if not targets or not asks_for_us(item):
+    if not targets or not uses_our_service(item):
         return
     marked = needs_of(item)
     needs = {need for need in marked if need in NEEDS} | implied(metafunc.fixturenames)
@@ -302,25 +302,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def implied(fixtures: Iterable[str]) -> set[str]:
-    """What a test needs because of the fixtures that it asks for."""
-    asked = set(fixtures)
-    http = {"http"} if asked & {"api", "onlyvips_api", "stable_api"} else set()
-    return http | ({"stable"} if "stable_api" in asked else set())
+    """What a test needs because of the fixtures that it uses."""
+    names = set(fixtures)
+    http = {"http"} if names & {"api", "onlyvips_api", "stable_api"} else set()
+    return http | ({"stable"} if "stable_api" in names else set())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A missing target is a usage error, never a skip (on xdist's workers the fixture says it)."""
+    """A missing target is a usage error, never a skip (on xdist's workers the fixture raises it)."""
     targets = session.config.stash[TARGETS]
-    if not is_worker(session.config) and not targets.services and any(asks_for_us(item) for item in session.items):
+    if not is_worker(session.config) and not targets.services and any(uses_our_service(item) for item in session.items):
         raise pytest.UsageError(targets.problem)
 
 
-def asks_for_us(item: Any) -> bool:
+def uses_our_service(item: Any) -> bool:
     """Whether a test's `service` is our fixture, and not a parameter or a fixture of its own."""
     own = {name.strip() for mark in item.iter_markers("parametrize") for name in names_of(mark.args[0])}
-    found = getattr(item, "_fixtureinfo", None)
-    kept: Any = found.name2fixturedefs.get("service", ()) if found else ()
-    return "service" not in own and bool(kept) and kept[-1].func.__module__ == __name__
+    info = getattr(item, "_fixtureinfo", None)
+    definitions: Any = info.name2fixturedefs.get("service", ()) if info else ()
+    return "service" not in own and bool(definitions) and definitions[-1].func.__module__ == __name__
 
 
 def names_of(argument: Any) -> list[str]:
@@ -358,9 +358,9 @@ def _connections(request: pytest.FixtureRequest, api_client_args: dict[str, Any]
     from onlyvips_release.suites.client import Connections  # noqa: PLC0415 - only where a suite talks to a service
 
     stash = request.config.stash
-    found = stash[CONNECTIONS] = Connections(api_client_args, stash[MASK])
-    yield found
-    found.close()
+    connections = stash[CONNECTIONS] = Connections(api_client_args, stash[MASK])
+    yield connections
+    connections.close()
     del stash[CONNECTIONS]
 
 
@@ -386,8 +386,8 @@ def stable_api(service: Target, _connections: Connections) -> httpx.Client:
 def metrics(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the judge had counted when this run began: service -> metric -> arm -> [bad, total]; {} outside of a
     release."""
-    found: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
-    return found
+    counts: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
+    return counts
 
 
 @pytest.fixture(scope="session")

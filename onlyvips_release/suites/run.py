@@ -76,8 +76,8 @@ class PytestChecks:
 
     def context(self, request: SuiteRequest) -> SuiteContext:
         """What the suite may know, with the way to reach both arms and what this run is."""
-        known = request.context.reached_by(self.access)
-        return replace(known, suite=request.name, arm=request.arm, weight=request.weight, gate=request.suite.gate)
+        context = request.context.reached_by(self.access)
+        return replace(context, suite=request.name, arm=request.arm, weight=request.weight, gate=request.suite.gate)
 
     def _folder(self, request: SuiteRequest) -> Path:
         suites = self.reports / "suites"
@@ -87,7 +87,7 @@ class PytestChecks:
         return folder
 
     def find(self, path: str) -> Path:
-        """A suite of the plan's folder; the two that come with the tool are found there too (wheel, then clone)."""
+        """A suite of the plan's folder; the two that come with the tool may also lie in the wheel or in a clone."""
         here, package = self.cwd / path, Path(__file__).parents[1]
         for candidate in (here, package / "_suites" / path, package.parent / path):
             if candidate.exists() and (candidate is here or path in SHIPPED):
