@@ -33,6 +33,8 @@ class Reason(Named):
     INTERFERENCE = "interference"
     HARD_GATE = "hard_gate"
     CANARY_CHECKS = "canary_checks"
+    SMOKE = "smoke"
+    WATCH = "watch"
     ROLLBACK_ERRORS = "rollback:errors"
     ROLLBACK_SLO_ERRORS = "rollback:slo_errors"
     ROLLBACK_LATENCY = "rollback:latency"

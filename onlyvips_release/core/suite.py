@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
-from onlyvips_release.core.model import Arm, Instance
+from onlyvips_release.core.model import Arm, Instance, Percent
 from onlyvips_release.core.plan import Identity, ReleasePlan
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class SuiteContext:
     services: Mapping[str, ServiceContext] = field(default_factory=dict)
     suite: str = ""
     arm: Arm | None = None
-    weight: int = 0
+    weight: Percent = 0
     gate: str = "normal"
 
     def reached_by(self, access: Mapping[str, Access]) -> SuiteContext:
@@ -99,7 +99,7 @@ def release_context(release: Release, instances: Iterable[Instance]) -> SuiteCon
 def judged_counts(release: Release) -> Counts:
     """What the judge has counted since the first step; a service without a counted request is left out."""
     counted: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
-    for view in (view for view in release.judge.views() if view.canary_total or view.stable_total):
+    for view in (view for view in release.evidence.judge.views() if view.canary_total or view.stable_total):
         counts = {"canary": (view.canary_bad, view.canary_total), "stable": (view.stable_bad, view.stable_total)}
         counted.setdefault(view.service, {})[view.metric] = counts
     return counted
