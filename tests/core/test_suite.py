@@ -10,7 +10,7 @@ from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.core.suite import Access, InstanceContext, ServiceContext, SuiteContext
 from onlyvips_release.suites.context import read_context, write_context
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
