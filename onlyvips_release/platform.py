@@ -419,7 +419,7 @@ class Platform:
     ) -> Release:
         if guardian:
             words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.state), name]
-            words += [f"--envoy={self.place.envoy}"] if self.place.envoy else []
+            words += [f"--router-binary={self.place.envoy}"] if self.place.envoy else []
             self.guardian = ProcessGuardian(words, lambda: self.lease.fence, self.state / "log" / "guardian.log")
         ports = self.ports(name, plan)
         runner = Runner(release, ports, lambda event: on_event(event, release))

@@ -117,12 +117,12 @@ def unfreeze(platform: str) -> None:
 @click.argument("state", type=click.Path(path_type=Path))
 @click.argument("release")
 @click.argument("fence", type=int)
-@click.option("--envoy", type=click.Path(path_type=Path))
-def guardian(state: Path, release: str, fence: int, envoy: Path | None) -> None:
+@click.option("--router-binary", type=click.Path(path_type=Path))
+def guardian(state: Path, release: str, fence: int, router_binary: Path | None) -> None:
     """Set the safe weight when the controller that started this process dies."""
-    from onlyvips_release.platform import watch  # noqa: PLC0415
+    from onlyvips_release.platform import watch  # noqa: PLC0415 - the other commands here load it when they need it
 
-    watch(state, release, fence, envoy)
+    watch(state, release, fence, router_binary)
 
 
 def systemd_unit(plan: Path) -> str:

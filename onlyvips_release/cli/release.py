@@ -213,14 +213,14 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
 
 def print_end(platform: Platform, release: Release, as_json: bool) -> int:
     """Where the reports are, the verdict as the last line (or as JSON), with 4 what helps by hand; the exit code."""
-    found = summary(release, "", "")
-    code = int(found["exit"]) if found["exit"] is not None else 1
+    row = summary(release, "", "")
+    code = int(row["exit"]) if row["exit"] is not None else 1
     for line in report_lines(platform, release, brief=code > 128):
         echo_line(line, err=as_json)
     if as_json:
-        echo_line(json.dumps(found, ensure_ascii=False))
+        echo_line(json.dumps(row, ensure_ascii=False))
     else:
-        echo_line(one_line(f"{found['release']} {found['verdict']}: {found['sentence']}"))
+        echo_line(one_line(f"{row['release']} {row['verdict']}: {row['sentence']}"))
     if code == 4:
         echo_line(f"to take users to the safe side without this tool:\n{platform.by_hand(release)}", err=True)
     return code
