@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from onlyvips_release.cli import options
 from onlyvips_release.cli.lookup import load_platform, open_platform, released_platform
-from onlyvips_release.cli.options import (
-    EXIT_CODES,
-    GUARD,
-    JSON,
-    NEVER_ASKS,
-    PLAN,
-    PLATFORM,
-    REASON,
-    TIMEOUT,
-    UNTIL,
-    YES,
-    confirm,
-    echo_line,
-)
+from onlyvips_release.cli.options import echo_line
 from onlyvips_release.cli.progress import abort_after, report_lines, show_progress
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.model import Request
@@ -40,14 +29,14 @@ if TYPE_CHECKING:
 SEE_STATUS = "see `onlyvips-release status`"
 
 
-@click.command(epilog=EXIT_CODES)
-@PLAN
-@JSON
-@NEVER_ASKS
-@GUARD
-@UNTIL
+@click.command(epilog=options.EXIT_CODES)
+@options.PLAN
+@options.JSON
+@options.NEVER_ASKS
+@options.GUARD
+@options.UNTIL
 @click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
-@TIMEOUT
+@options.TIMEOUT
 def run(
     plan: Path, as_json: bool, guardian: bool, until: str | None, stream: Path | None, timeout: float | None
 ) -> None:
@@ -69,16 +58,20 @@ def run(
     finish(platform, release, as_json)
 
 
-def request_command(what: str, text: str) -> click.Command:
-    """Build a command that is sent to the controller of the open release, or carried out here if none is running."""
+def request_command(described: Callable[[], None]) -> click.Command:
+    """Build a command that is sent to the controller of the open release, or carried out here if none is running.
 
-    @click.command(name=what, help=text, epilog=EXIT_CODES)
-    @PLATFORM
-    @REASON
-    @JSON
-    @NEVER_ASKS
-    @GUARD
-    @UNTIL
+    `described`: a function with the command's name and help.
+    """
+    what = described.__name__
+
+    @click.command(name=what, help=described.__doc__, epilog=options.EXIT_CODES)
+    @options.PLATFORM
+    @options.REASON
+    @options.JSON
+    @options.NEVER_ASKS
+    @options.GUARD
+    @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
         target, request = released_platform(platform), Request(what, me(), reason=reason)
         if target.ask(request):
@@ -101,8 +94,8 @@ def request_command(what: str, text: str) -> click.Command:
     return command
 
 
-pause = request_command(
-    "pause",
+@request_command
+def pause() -> None:
     """Hold the running release at its weight.
 
     Its judge goes on: a bad canary is rolled back also while it is paused. PLAN: the plan file, or the platform's name.
@@ -110,10 +103,11 @@ pause = request_command(
     \b
     Example:
       onlyvips-release pause release.yaml --reason "lunch"
-    """,
-)
-resume = request_command(
-    "resume",
+    """
+
+
+@request_command
+def resume() -> None:
     """Go on with a release that is paused, or whose controller died.
 
     An unfinished step begins again. PLAN: the plan file, or the platform's name.
@@ -121,10 +115,11 @@ resume = request_command(
     \b
     Example:
       onlyvips-release resume release.yaml
-    """,
-)
-promote = request_command(
-    "promote",
+    """
+
+
+@request_command
+def promote() -> None:
     """Promote the open release now, unless evidence is against it.
 
     The rest of its steps is left out; a canary that is proven bad is not promoted. PLAN: the plan file, or the
@@ -133,10 +128,11 @@ promote = request_command(
     \b
     Example:
       onlyvips-release promote release.yaml --reason "seen by eye"
-    """,
-)
-abort = request_command(
-    "abort",
+    """
+
+
+@request_command
+def abort() -> None:
     """Roll the open release back.
 
     It returns when users are on stable. Nothing to abort is no error: exit 0. It never asks, because seconds count.
@@ -145,17 +141,16 @@ abort = request_command(
     \b
     Example:
       onlyvips-release abort release.yaml --reason "customers complain"
-    """,
-)
+    """
 
 
-@click.command(epilog=EXIT_CODES)
-@PLATFORM
+@click.command(epilog=options.EXIT_CODES)
+@options.PLATFORM
 @click.option("--to", metavar="RELEASE", help="What this release promoted, such as r0007; default: what served before.")
-@REASON
-@JSON
-@YES
-@GUARD
+@options.REASON
+@options.JSON
+@options.YES
+@options.GUARD
 def rollback(platform: str, to: str | None, reason: str, as_json: bool, yes: bool, guardian: bool) -> None:
     """Bring an older revision back after a promotion.
 
@@ -168,7 +163,7 @@ def rollback(platform: str, to: str | None, reason: str, as_json: bool, yes: boo
       onlyvips-release rollback release.yaml --to r0007 --reason "orders are lost" --yes
     """
     target = released_platform(platform)
-    confirm(
+    options.confirm(
         f"Take all users of {target.plan.platform} to {f'what {to} promoted' if to else 'what served before'}?", yes
     )
     with show_progress(target, as_json=as_json) as show:

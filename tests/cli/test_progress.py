@@ -23,7 +23,7 @@ from onlyvips_release.environment import Place
 from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer, waiting
 from onlyvips_release.runner import Runner
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
@@ -36,7 +36,7 @@ from onlyvips_release.environment import Place
 from onlyvips_release.runner import Runner
 from tests.testing.simulation import World
 from tests.testing.plans import make_plan
-from tests.test_runner import started
+from tests.testing.crash_world import started
 world = World(make_plan(), rps=100)
 release, ports, first = Release(), world.ports(), started(world.plan)
 release.apply(first)
@@ -88,7 +88,7 @@ def test_elsewhere_there_are_lines_and_no_control_characters() -> None:
     env = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, env=env, check=True)
     assert "\x1b" not in done.stdout
-    assert re.search(r"^\d\d:\d\d:\d\d SHIFTING +smoke suite on stable at 0 %: PASS", done.stdout, re.M)
+    assert re.search(r"^\d\d:\d\d:\d\d CHECKING +smoke suite on stable at 0 %: PASS", done.stdout, re.M)
     assert re.search(r"BAKING .* failed/requests canary vs stable: ", done.stdout) or "PASS: " in done.stdout
 
 

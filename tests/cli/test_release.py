@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from onlyvips_release.cli import options
 from onlyvips_release.cli import release as commands
 from onlyvips_release.cli.app import main
 from onlyvips_release.core import events
@@ -21,7 +22,7 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
 from onlyvips_release.environment import Place
 from onlyvips_release.errors import LeaseHeld
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 
 RUN = """
@@ -31,7 +32,7 @@ from onlyvips_release.cli.app import main
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.environment import Place
 from onlyvips_release.runner import Runner
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
@@ -181,7 +182,7 @@ def test_rollback_asks_before_it_begins_and_says_where_users_would_go(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions: list[tuple[str, bool]] = []
-    monkeypatch.setattr(commands, "confirm", lambda question, yes: questions.append((question, yes)))
+    monkeypatch.setattr(options, "confirm", lambda question, yes: questions.append((question, yes)))
     done, platform = invoke("rollback", "--to", "r0007", "--reason", "lost", "-y", result=ended(Phase.ROLLED_BACK, 0))
     assert (done.exit_code, platform.calls) == (0, [("r0007", "lost")])
     assert questions == [("Take all users of test to what r0007 promoted?", True)]
