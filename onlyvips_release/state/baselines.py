@@ -10,8 +10,9 @@ from pathlib import Path
 
 from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
-from onlyvips_release.core.judge.history import Record, ServiceHistory, learn
+from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 
