@@ -438,7 +438,8 @@ class Platform:
             self._publish(release, on_event)
         if release.finished and release.phase in FINAL:
             journal = FileJournal(self.layout.journal(release.id)).read()
-            self.baselines.keep(measured_by(journal, ports.clock.now().isoformat()))
+            with contextlib.suppress(JournalError):  # a damaged journal gives no baseline
+                self.baselines.keep(measured_by(journal, ports.clock.now().isoformat()))
         return release
 
     def _publish(self, release: Release, on_event: OnEvent) -> None:
