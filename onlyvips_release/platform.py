@@ -259,6 +259,10 @@ class Platform:
         names = self.releases()
         return read_release(self.layout.journal(names[-1]), samples=False).release if names else None
 
+    def by_hand(self, release: Release) -> str:
+        """Commands that take users to the release's safe side without this tool."""
+        return self.router(release.id).by_hand(release.safe_weight)
+
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:
@@ -426,7 +430,7 @@ class Platform:
     ) -> Release:
         if guardian:
             words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.layout.folder), name]
-            words += [f"--envoy={self.environment.envoy}"] if self.environment.envoy else []
+            words += [f"--router-binary={self.environment.envoy}"] if self.environment.envoy else []
             log, variables = self.layout.guardian_log, self.environment.variables
             self.guardian = ProcessGuardian(words, lambda: self.lease.fence, log, variables)
         ports = self.ports(name, plan)

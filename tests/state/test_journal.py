@@ -22,7 +22,7 @@ from onlyvips_release.state.codec import encode
 from onlyvips_release.state.files import make_folder
 from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
 from onlyvips_release.state.layout import Layout
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 

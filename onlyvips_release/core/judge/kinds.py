@@ -14,10 +14,10 @@ from onlyvips_release.core.judge import gauge, latency
 from onlyvips_release.core.judge.buckets import bucket, edge
 from onlyvips_release.core.judge.compare import Compare, Lines
 from onlyvips_release.core.judge.gauge import Block, Gauge, Leak, levels
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Reading, Seen, Side
 from onlyvips_release.core.judge.latency import Latency
 from onlyvips_release.core.judge.sentences import percent, share, times
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.judge.volume import Volume
 from onlyvips_release.core.plan import GaugeLimits, JudgePlan
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from onlyvips_release.core.judge import forecast, sentences
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Ingest, Seen
 from onlyvips_release.core.judge.judgement import Judgement, MetricView
 from onlyvips_release.core.judge.kinds import WEIGHTS, Errors, Kind, Setting, kinds
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Counters, Verdict
 from onlyvips_release.core.plan import JudgePlan
 
