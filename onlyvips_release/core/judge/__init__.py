@@ -46,13 +46,12 @@ How much worse, at any moment, with 95 %; and events that must not become fewer:
 from __future__ import annotations
 
 from onlyvips_release.core.judge.compare import Compare, Lines
+from onlyvips_release.core.judge.decision import ENVIRONMENT, SMOULDERING, Judgement, MetricView, ReleaseJudge
 from onlyvips_release.core.judge.dispersion import Dispersion, History, measure
 from onlyvips_release.core.judge.gauge import Gauge, Leak
 from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.interval import Interval
-from onlyvips_release.core.judge.judgement import Judgement, MetricView
 from onlyvips_release.core.judge.latency import Latency
-from onlyvips_release.core.judge.verdict import ENVIRONMENT, SMOULDERING, ReleaseJudge
 from onlyvips_release.core.judge.volume import Volume
 
 __all__ = [
