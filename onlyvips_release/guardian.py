@@ -133,7 +133,7 @@ def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Jou
 def stand_by(fence: int, lease: Lease, router: Router) -> None:
     """Have everything ready that acting needs, so that it is renames alone."""
     lease.stand_by(fence, GUARDIAN)
-    router.brace()
+    router.prepare_safe_weights()
 
 
 def act(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> None:

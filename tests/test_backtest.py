@@ -18,7 +18,8 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.state.journal import FileJournal
 from tests.test_runner import carry_out
 from tests.testing.plans import make_plan
-from tests.testing.simulation import SimClock, World
+from tests.testing.simulated_ports import SimClock
+from tests.testing.simulation import World
 
 
 def bad(share: float) -> World:

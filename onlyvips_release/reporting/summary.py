@@ -35,7 +35,7 @@ class Summary:
     exit: int | None
     sentence: str
     reason: str
-    weight: int | None
+    weight: float | None
     revisions: dict[str, dict[str, str]]
     serving: dict[str, str]
     notes: list[str]

@@ -47,7 +47,7 @@ class Point:
     `trouble`: it was not judged; `watch`: after promotion."""
 
     at: float
-    weight: int
+    weight: float
     counts: Mapping[str, Counts]
     p95: Mapping[str, tuple[float | None, float | None]]
     trouble: bool
@@ -121,7 +121,7 @@ class Run:
     folder: str
     suite: str
     arm: str
-    weight: int
+    weight: float
     result: SuiteResult | None
     checks: tuple[Check, ...]
     left_out: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class Story:
     holder: Mapping[str, str]
     way_back: Mapping[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    weights: list[tuple[float, int]] = field(default_factory=list)
+    weights: list[tuple[float, float]] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
@@ -238,7 +238,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
 
 def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) -> Point:
     """What the judge has counted after this tick, and how slow the answers of this tick were."""
-    views = (view for view in release.judge.views() if view.metric == "errors")
+    views = (view for view in release.evidence.judge.views() if view.metric == "errors")
     counts = {v.service: (v.canary_bad, v.canary_total, v.stable_bad, v.stable_total) for v in views}
     watch = release.phase is events.Phase.WATCHING
     slow = {}

@@ -26,7 +26,7 @@ import psutil
 from onlyvips_release.clients import attempt_log, log_pump
 from onlyvips_release.clients.envoy_admin import Admin, short
 from onlyvips_release.clients.process import CHILDREN, birth, same
-from onlyvips_release.core.model import Arm, Endpoint
+from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
@@ -82,23 +82,30 @@ class EnvoyRouter:
         emptied = [service for service, where in endpoints.items() if not where]
         self._drained(arm, emptied)
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, weight: Percent) -> None:
         """New routes. When more weight is not confirmed the old routes are written again; less weight stays written."""
-        self._weigh(percent, pins=True)
+        self._weigh(round(weight), pins=True)
 
-    def brace(self) -> None:
+    def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
         for percent in SAFE:
             self.files.write(f"by-hand/weight-{percent}.json", self._routes(percent, pins=False)[1])
             self.braced[percent], data = self._routes(percent, pins=True)
             self.files.prepare(f"routes-{percent}.json", data)
 
-    def by_hand(self, percent: int) -> str:
+    def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.state / "live" / "by-hand" / f"weight-{percent}.json"
+        source = self.state / "live" / "by-hand" / f"weight-{weight}.json"
         target = self.folder / "rds.json"
         envoy = f"{self.binary or packaged() or 'envoy'} -c {self.folder}/envoy.json --disable-hot-restart"
         return f"cp {source} {target}.tmp && mv {target}.tmp {target}\nnohup {envoy} &   # only when no Envoy runs"
+
+    def points_at(self, arm: Arm) -> dict[str, list[Endpoint]]:
+        """As the files name them."""
+        return {
+            service.name: config.written(self._read(config.endpoints_file(service.name, arm)))
+            for service in self.plan.routed
+        }
 
     def read_weight(self) -> int:
         """From the version in force; Interfered when it, or what is written under it, is none of ours."""

@@ -165,6 +165,17 @@ def endpoints(service: str, arm: Arm, where: Sequence[Endpoint], version: str) -
     return {"version_info": version, "resources": [resource]}
 
 
+def written(file: Json) -> list[Endpoint]:
+    """The instances that an endpoints file names; the opposite of `endpoints`."""
+    found = []
+    for group in (file.get("resources") or [{}])[0].get("endpoints", ()):
+        for one in group["lb_endpoints"]:
+            address = one["endpoint"]["address"]["socket_address"]
+            revision = one["metadata"]["filter_metadata"]["onlyvips"]["revision"]
+            found.append(Endpoint(address["address"], address["port_value"], revision))
+    return found
+
+
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 

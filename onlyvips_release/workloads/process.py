@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -101,11 +102,11 @@ class ProcessWorkload:
         self._save(parts)
         return (self._instance(parts[chosen.name]),)
 
-    def remove_canary(self, spare: str = "") -> None:
-        """Stop all but stable (and revision `spare`); their logs stay."""
+    def remove_canary(self, keep_idle: str = "") -> None:
+        """Stop all but stable (and revision `keep_idle`); their logs stay."""
         slots = self.slots()
         for slot in slots.values():
-            if slot.part != Arm.STABLE and slot.revision.name != (spare or None):
+            if slot.part != Arm.STABLE and slot.revision.name != (keep_idle or None):
                 self._stop(slot)
                 slots = {name: s for name, s in slots.items() if name != slot.name}
                 self._save(slots)
@@ -118,6 +119,11 @@ class ProcessWorkload:
                 self._start(slot.name, Arm.STABLE, slot.revision)
                 done.append(f"{self.service.name} {slot.revision.name}")
         return tuple(done)
+
+    def within(self, command: str) -> timedelta:
+        """To become ready, and for what was there to stop."""
+        ready = self.service.health.within if self.service.health else timedelta(seconds=SETTLE)
+        return ready + self.process.drain + timedelta(seconds=10)
 
     # --- beyond the port: between releases --------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from onlyvips_release.core.lifecycle import replay
+from onlyvips_release.core.lifecycle import fold
 from tests.testing.crash_world import (
     WORLDS,
     Crash,
@@ -68,7 +68,7 @@ def test_reboot_at_every_call_is_ended_from_the_journal_alone(name: str, what: s
     wrong = []
     for kind, world in cuts(WORLDS[name](), begin):
         rebooted(world)
-        told = wrong_end(world, what) if world.journal and not replay(world.journal).over else ""
+        told = wrong_end(world, what) if world.journal and not fold(world.journal).over else ""
         if told:
             wrong.append((kind, told))
     assert not wrong, wrong
@@ -140,7 +140,7 @@ def test_a_thousand_seeded_random_double_crashes() -> None:
         guarded = world.guarded
         watch_over(world, Point())
         told_end = "unsafe " if guarded and not safe(world) else ""
-        if world.journal and not replay(world.journal).over:
+        if world.journal and not fold(world.journal).over:
             told_end += wrong_end(world, whats[1])
         if told_end and not told_end.startswith("resume ended on v1"):
             wrong.append((seed, told, whats, told_end))

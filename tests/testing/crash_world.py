@@ -11,7 +11,7 @@ from datetime import timedelta
 from onlyvips_release import guardian
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
-from onlyvips_release.core.lifecycle import Release, replay
+from onlyvips_release.core.lifecycle import Release, fold
 from onlyvips_release.core.model import Arm, Request
 from onlyvips_release.core.plan import Accept, Step
 from onlyvips_release.core.policy import after_takeover
@@ -19,7 +19,8 @@ from onlyvips_release.core.ports import Ports
 from onlyvips_release.runner import Runner
 from tests.test_runner import all_on, started
 from tests.testing.plans import make_plan, service
-from tests.testing.simulation import SimClock, SimLease, World
+from tests.testing.simulated_ports import SimClock, SimLease
+from tests.testing.simulation import World
 from tests.testing.tap import tapped
 
 SECOND = timedelta(seconds=1)
@@ -99,7 +100,7 @@ def begin(world: World, point: Point) -> Release:
 
 def take_over(world: World, what: str, point: Point) -> Release | None:
     """`recover` or `resume` in a new process."""
-    found = replay(world.journal)
+    found = fold(world.journal)
     if not found.id or found.over:
         return None
     ports: Ports = tapped(world.ports(), point)
@@ -186,7 +187,7 @@ def answered(world: World) -> bool:
 
 def safe(world: World) -> bool:
     """Answered, and on a canary only from the point of no return until the new stable is proven, or in a restore."""
-    return answered(world) and (world.weight == 0 or (world.weight == 100 and replay(world.journal).committed))
+    return answered(world) and (world.weight == 0 or (world.weight == 100 and fold(world.journal).committed))
 
 
 def end(world: World, release: Release | None) -> str:
@@ -195,14 +196,14 @@ def end(world: World, release: Release | None) -> str:
         return next((revision for revision in ("v1", "v2") if all_on(world, revision)), "mixed")
     codes = {Phase.PROMOTED: ("v2", (0,)), Phase.ROLLED_BACK: ("v1", (0,) if release.restore else (1, 3))}
     wanted, exits = codes.get(release.phase, ("", ()))
-    if release.finished is None or release.finished.exit not in exits or not replay(world.journal).over:
+    if release.finished is None or release.finished.exit not in exits or not fold(world.journal).over:
         return f"{release.phase} {release.finished}"
     return wanted if all_on(world, wanted) else f"{release.phase}, but instances or weight are wrong"
 
 
 def expected(world: World, what: str) -> str:
     """What the next command must make of this journal (contract.md section 6)."""
-    found = replay(world.journal)
+    found = fold(world.journal)
     if not found.id:
         return "v2" if all_on(world, "v2") else "v1"
     if found.restore or found.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
