@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.faults.seed import Seed
-from tests.faults.seeds import judge
+from tests.faults.seeds import gate, holding, judge, release, router
 
-SEEDS: tuple[Seed, ...] = (*judge.SEEDS,)
+SEEDS: tuple[Seed, ...] = (*judge.SEEDS, *release.SEEDS, *holding.SEEDS, *router.SEEDS, *gate.SEEDS)
