@@ -39,11 +39,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of pytest ended. `failed`: the first thing that failed, "" = nothing."""
+    """How a run of pytest ended. `failed`: the first thing that failed, "" = nothing; `all_failed`: every test."""
 
     failed: str
     tests: dict[str, Any] = field(default_factory=dict)
     output: str = ""
+    all_failed: tuple[str, ...] = ()
 
 
 class Bench:
@@ -95,7 +96,7 @@ class Bench:
             printed = output.read()
         told = json.loads(result.read_text()) if result.exists() else {}
         shutil.rmtree(home, ignore_errors=True)
-        return Run(failure(code, told), told.get("tests", {}), printed)
+        return Run(failure(code, told), told.get("tests", {}), printed, tuple(told.get("failed", ())))
 
 
 def failure(code: int | None, told: dict[str, Any]) -> str:

@@ -168,9 +168,8 @@ def router_bench(folder: Path, release: str = "r0001", token: str = TOKEN) -> Ro
 
 def attach(router: EnvoyRouter, envoy: EnvoyDouble) -> None:
     """The router asks this Envoy."""
-    for name in ("alive", "admin"):
-        setattr(router.process, name, envoy.alive if name == "alive" else envoy)
-    setattr(router, "admin", envoy)
+    router.process.alive = envoy.alive  # type: ignore[method-assign]
+    router.process.admin = router.admin = envoy  # type: ignore[assignment]
 
 
 def plan() -> ReleasePlan:
