@@ -248,6 +248,10 @@ class Platform:
         names = self.releases()
         return replay(FileJournal(self.journal(names[-1])).read(samples=False)) if names else None
 
+    def by_hand(self, release: Release) -> str:
+        """Commands that take users to the release's safe side without this tool."""
+        return self.router(release.id).by_hand(release.safe_weight)
+
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:
@@ -415,7 +419,7 @@ class Platform:
     ) -> Release:
         if guardian:
             words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.state), name]
-            words += [f"--envoy={self.place.envoy}"] if self.place.envoy else []
+            words += [f"--router-binary={self.place.envoy}"] if self.place.envoy else []
             self.guardian = ProcessGuardian(words, lambda: self.lease.fence, self.state / "log" / "guardian.log")
         ports = self.ports(name, plan)
         runner = Runner(release, ports, lambda event: on_event(event, release))

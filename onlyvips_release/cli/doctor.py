@@ -1,4 +1,4 @@
-"""What stands in the way of a release: looked at, never touched (cli.md section 6)."""
+"""`doctor`: find what stands in the way of a release. It reads; it touches nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 
+from onlyvips_release.cli.options import JSON, PLAN, echo_line
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Service, Suite
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Place, find_place
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.lease import describe, held
@@ -41,6 +43,29 @@ class Finding:
     state: str
     text: str
     fix: str = ""
+
+
+@click.command()
+@PLAN
+@JSON
+def doctor(plan: Path, as_json: bool) -> None:
+    """Find what stands in the way of a release of PLAN.
+
+    Nothing is touched. Exit 0, or 6 with a problem; each problem says how to fix it.
+
+    \b
+    Examples:
+      onlyvips-release doctor release.yaml
+      onlyvips-release doctor release.yaml --json
+    """
+    findings = []
+    for finding in examine(plan, find_place()):
+        findings.append(finding)
+        if not as_json:
+            echo_line(line(finding))
+    if as_json:
+        echo_line(json.dumps([asdict(finding) for finding in findings], indent=1))
+    sys.exit(6 if any(finding.state == "problem" for finding in findings) else 0)
 
 
 def ok(name: str, text: str) -> Finding:
@@ -219,6 +244,7 @@ def writable(name: str, folder: Path) -> Finding:
     return ok(name, str(folder)) if fine else problem(name, f"{folder} cannot be written", f"give this user {there}")
 
 
-def line(found: Finding) -> str:
-    """For people."""
-    return f"{found.state:8}{found.name}: {found.text}" + (f"\n        how to fix: {found.fix}" if found.fix else "")
+def line(finding: Finding) -> str:
+    """A finding as people read it."""
+    fix = f"\n        how to fix: {finding.fix}" if finding.fix else ""
+    return f"{finding.state:8}{finding.name}: {finding.text}{fix}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from onlyvips_release.core.judge import ServiceHistory
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Instance, Percent, Probe, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
 

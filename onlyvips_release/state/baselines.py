@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from onlyvips_release.core import events
-from onlyvips_release.core.judge.history import Record, ServiceHistory, learn
+from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.state.codec import decode, encode

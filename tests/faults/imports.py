@@ -35,9 +35,13 @@ def reversed_imports(root: Path) -> dict[Path, set[Path]]:
 
 
 def imported(path: Path, root: Path) -> set[Path]:
-    """What a file imports of this repository, also inside functions or by its name; what only types need is out."""
+    """What a file imports of this repository, also inside functions or by its name.
+
+    What only types need is left out; but a package hands out what it names for types, when it is asked for.
+    """
     tree, found = ast.parse(path.read_text()), set[Path]()
-    skipped = {id(inner) for node in ast.walk(tree) if only_for_types(node) for inner in ast.walk(node)}
+    types = [node for node in ast.walk(tree) if only_for_types(node) and path.name != "__init__.py"]
+    skipped = {id(inner) for node in types for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue

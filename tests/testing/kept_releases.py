@@ -40,3 +40,11 @@ def suite(folder: Path, name: str, reports: list[dict[str, Any]], *others: dict[
     path = folder / "suites" / name / "events.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def installed(folder: Path, *cases: str) -> Path:
+    """A state folder below `folder` with the platform of these releases, oldest first."""
+    for case in cases:
+        shutil.copytree(RELEASES / case / CASES[case], folder / "state" / "e2e" / "releases" / CASES[case])
+    (folder / "state" / "e2e" / "live").mkdir()
+    return folder / "state"

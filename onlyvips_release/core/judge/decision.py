@@ -12,11 +12,11 @@ from datetime import timedelta
 from typing import Any
 
 from onlyvips_release.core.judge import forecast, sentences
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Ingest, Seen
 from onlyvips_release.core.judge.metric import Kind, Setting
 from onlyvips_release.core.judge.metrics import WEIGHTS, kinds
 from onlyvips_release.core.judge.request_metrics import Errors
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Counters, Verdict
 from onlyvips_release.core.plan import JudgePlan
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from onlyvips_release.core.judge import gauge
 from onlyvips_release.core.judge.gauge import Block, Gauge, Leak, levels
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Reading, Seen, Side
 from onlyvips_release.core.judge.metric import NOT_TOLD, Kind, Setting
 from onlyvips_release.core.judge.sentences import percent, times
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.plan import GaugeLimits
 
 OWN_BLOCKS = 5

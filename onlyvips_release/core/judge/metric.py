@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from onlyvips_release.core.judge.compare import Lines
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Seen
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.plan import JudgePlan
 
 ENOUGH = 200
