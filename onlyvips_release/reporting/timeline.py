@@ -16,6 +16,7 @@ from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.reporting.terminal import line, verdict_of
+from onlyvips_release.state.layout import SUITES
 from onlyvips_release.suites import stream
 
 OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
@@ -229,7 +230,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
             story.moments.append(Moment(at, text, next(numbers) if marked else 0, person))
     if story is None:
         raise ValueError("the journal is empty")
-    story.runs = read_runs(folder / "suites", results)
+    story.runs = read_runs(folder / SUITES, results)
     return story
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.suite import InstanceContext, ServiceContext, SuiteContext
+from onlyvips_release.environment import read_environment
 
 ADMIN = "ONLYVIPS_ADMIN_TOKEN"
 """The variable with an admin's bearer token; checks that need none run without it."""
@@ -137,7 +138,7 @@ class Targets:
 
 def read_targets(config: Options) -> Targets:
     """Option, then environment (the runner's ONLYVIPS_CONTEXT before ONLYVIPS_TARGET), then ini file."""
-    env = os.environ
+    env = read_environment().variables
     chosen = config.getoption("--release-target")
     path, named = env.get("ONLYVIPS_CONTEXT"), env.get("ONLYVIPS_TARGET", "").split()
     if path and not chosen:

@@ -9,7 +9,6 @@ test needs (markers `service`, `needs`, and the fixtures that it uses); the rest
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +17,7 @@ import pytest
 
 from onlyvips_release.codec import encode
 from onlyvips_release.core.plan import SEVERITIES
+from onlyvips_release.environment import read_environment
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
 from onlyvips_release.suites.controller import Census, Controller, StreamFile, is_worker
 from onlyvips_release.suites.expect import Mismatch
@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
     targets = config.stash[TARGETS] = read_targets(config)
     hidden = [secret for target in targets.services.values() for secret in target.context.secrets]
-    mask = config.stash[MASK] = Mask([*hidden, *secrets_in(os.environ)])
+    mask = config.stash[MASK] = Mask([*hidden, *secrets_in(read_environment().variables)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")

@@ -20,6 +20,7 @@ from onlyvips_release.core.ports import Clock, SuiteRequest
 from onlyvips_release.core.reasons import SuiteReason
 from onlyvips_release.core.suite import Access, SuiteContext
 from onlyvips_release.errors import TargetError
+from onlyvips_release.state.layout import SUITES
 from onlyvips_release.suites.context import write_context
 from onlyvips_release.suites.secrets import Mask
 from onlyvips_release.suites.tally import Conclusion, Tally, Terms
@@ -80,7 +81,7 @@ class PytestChecks:
         return replace(context, suite=request.name, arm=request.arm, weight=request.weight, gate=request.suite.gate)
 
     def _folder(self, request: SuiteRequest) -> Path:
-        suites = self.reports / "suites"
+        suites = self.reports / SUITES
         number = next(n for n in itertools.count(1) if not any(suites.glob(f"{n}-*")))
         folder = suites / f"{number}-{request.name}-{request.arm}-{request.weight}"
         folder.mkdir(parents=True)
