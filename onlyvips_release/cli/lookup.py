@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onlyvips_release
-from onlyvips_release.environment import find_place
+from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
+from onlyvips_release.state.layout import Layout, platforms
 
 if TYPE_CHECKING:
     from onlyvips_release.platform import Platform
@@ -20,9 +21,9 @@ def load_platform(plan: Path) -> Platform:
     return platform
 
 
-def open_platform(folder: Path) -> Platform | None:
-    """The platform as its newest journal describes it; None = no release ever began in this state folder."""
-    platform = onlyvips_release.Platform.opened(folder)
+def open_platform(layout: Layout) -> Platform | None:
+    """The platform as its newest journal describes it; None = no release of it ever began."""
+    platform = onlyvips_release.Platform.opened(layout)
     if platform is not None:
         platform.clock.listen()
     return platform
@@ -30,25 +31,23 @@ def open_platform(folder: Path) -> Platform | None:
 
 def released_platform(target: str) -> Platform:
     """The same of a plan file or a platform's name. Raises Refused where no release ever began."""
-    folder = state_folder(target)
-    platform = open_platform(folder)
+    layout = find_layout(target)
+    platform = open_platform(layout)
     if platform is None:
-        raise Refused(f"no release ever began in {folder}", remedy="see `onlyvips-release status`")
+        raise Refused(f"no release ever began in {layout.folder}", remedy="see `onlyvips-release status`")
     return platform
 
 
-def state_folders(target: str | None) -> list[Path]:
-    """Where the state of a platform is kept; None = of every platform of this machine."""
-    if target is not None:
-        return [state_folder(target)]
-    return sorted(path.parent for path in find_place().state.glob("*/live"))
+def find_layouts(target: str | None) -> list[Layout]:
+    """The paths of a platform; None = of every platform of this machine."""
+    return platforms(read_environment().state) if target is None else [find_layout(target)]
 
 
-def state_folder(target: str) -> Path:
-    """Where the state of a platform is kept, by its plan file or by its name."""
-    state = find_place().state
+def find_layout(target: str) -> Layout:
+    """The paths of a platform, by its plan file or by its name."""
+    state = read_environment().state
     if not Path(target).is_file():
-        return state / target
+        return Layout(state, target)
     from onlyvips_release.planfile import platform_of  # noqa: PLC0415 - a name needs no YAML
 
-    return state / platform_of(Path(target))
+    return Layout(state, platform_of(Path(target)))

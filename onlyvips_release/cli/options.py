@@ -10,7 +10,7 @@ from typing import IO
 
 import click
 
-from onlyvips_release.environment import find_place
+from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Interrupted, PlanError, Refused, ReleaseError
 
 EXIT_CODES = """\b
@@ -65,7 +65,7 @@ def confirm(question: str, yes: bool) -> None:
 
     Raises Refused unless the answer is yes: nothing was touched.
     """
-    if yes or find_place().env.get("CI") or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or read_environment().variables.get("CI") or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     agreed = False
     with contextlib.suppress(click.Abort):  # Ctrl-C, or the end of the input

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from onlyvips_release.cli.lookup import load_platform, state_folder
+from onlyvips_release.cli.lookup import find_layout, load_platform
 from onlyvips_release.cli.options import JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
 from onlyvips_release.core.model import Arm, Verdict
-from onlyvips_release.environment import freeze as block_releases
-from onlyvips_release.environment import unfreeze as allow_releases
+from onlyvips_release.environment import read_environment
+from onlyvips_release.state.freeze import freeze as block_releases
+from onlyvips_release.state.freeze import unfreeze as allow_releases
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import me
 
 
@@ -75,7 +76,14 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
       onlyvips-release check release.yaml smoke
     """
     result = load_platform(plan).check(suite, Arm(arm))
-    row = {"suite": suite, "arm": arm, "verdict": str(result.verdict), "reason": result.reason, "report": result.report}
+    row = {
+        "suite": suite,
+        "arm": arm,
+        "verdict": str(result.verdict),
+        "kind": str(result.kind),
+        "reason": result.reason,
+    }
+    row["report"] = result.report
     echo_line(json.dumps(row) if as_json else f"{result.verdict}: {result.reason}\n  report: {result.report}")
     sys.exit(0 if result.verdict is Verdict.PASS else 6)
 
@@ -93,7 +101,7 @@ def freeze(platform: str, reason: str) -> None:
     Example:
       onlyvips-release freeze release.yaml --reason "holidays"
     """
-    block_releases(state_folder(platform), f"{reason} ({me()})")
+    block_releases(find_layout(platform), f"{reason} ({me()})")
     echo_line(f"releases are frozen: {reason}")
 
 
@@ -109,7 +117,7 @@ def unfreeze(platform: str) -> None:
     Example:
       onlyvips-release unfreeze release.yaml
     """
-    allow_releases(state_folder(platform))
+    allow_releases(find_layout(platform))
     echo_line("releases are allowed")
 
 
@@ -122,13 +130,13 @@ def guardian(state: Path, release: str, fence: int, router_binary: Path | None) 
     """Set the safe weight when the controller that started this process dies."""
     from onlyvips_release.platform import watch  # noqa: PLC0415 - the other commands here load it when they need it
 
-    watch(state, release, fence, router_binary)
+    watch(Layout.at(state), release, fence, router_binary)
 
 
 def systemd_unit(plan: Path) -> str:
     """Text of a systemd unit for `up --foreground`."""
     command = f"{sys.executable} -m onlyvips_release up --foreground {plan.absolute()}"
-    state = os.environ.get("ONLYVIPS_STATE")
+    state = read_environment().variables.get("ONLYVIPS_STATE")
     environment = f"Environment=ONLYVIPS_STATE={state}\n" if state else ""
     return (
         "[Unit]\nDescription=OnlyVips router and stable services\nAfter=network.target\n\n"

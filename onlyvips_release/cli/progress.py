@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
@@ -21,7 +22,6 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.requests import RequestFile
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = No
     """A live view on a terminal, else lines with a heartbeat; with `as_json` they go to stderr. `stream`: also there,
     as JSON lines. Nothing that goes wrong with showing ends a release."""
     out = sys.stderr if as_json else sys.stdout
-    live = not as_json and out.isatty() and platform.place.env.get("TERM") != "dumb"
+    live = not as_json and out.isatty() and not platform.environment.simple_terminal
     with ExitStack() as stack:
-        views = [stack.enter_context(show_live() if live else show_lines(out, in_github(platform)))]
+        views = [stack.enter_context(show_live() if live else show_lines(out, platform.environment.in_github))]
         if stream is not None:
             views.append(stack.enter_context(write_json_lines(stream)))
 
@@ -129,7 +129,7 @@ def abort_after(platform: Platform, limit: float | None) -> Iterator[None]:
     if limit is None:
         yield
         return
-    requests = RequestFile(platform.state / "live")
+    requests = RequestFile(platform.layout.request)
     timer = threading.Timer(limit, requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
@@ -139,39 +139,33 @@ def abort_after(platform: Platform, limit: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def in_github(platform: Platform) -> bool:
-    """Whether a GitHub workflow runs this."""
-    return platform.place.env.get("GITHUB_ACTIONS") == "true"
-
-
 def report_lines(platform: Platform, release: Release, *, brief: bool) -> Iterator[str]:
     """Where the reports are; in a GitHub workflow also its annotations, summary and outputs.
 
     `brief`: somebody waits for the end, so nothing that takes seconds is made. What goes wrong is only a line.
     """
-    folder = platform.place.reports / release.id
-    page = folder / "report.html"
+    page = platform.reports.page(release.id)
     if not page.exists():
         return
     yield f"report: {page}"
     try:
-        if in_github(platform):
+        if platform.environment.in_github:
             yield from github_lines(platform, release, page)
         if not brief:
-            yield allure_html(platform.place.reports, release.id, platform.place.env)
+            yield allure_html(platform.reports, release.id, platform.environment.variables)
     except Exception as error:
         yield f"not reported everywhere: {type(error).__name__}: {error}"
 
 
 def github_lines(platform: Platform, release: Release, page: Path) -> Iterator[str]:
     """Annotations as lines; summary and outputs go into the files that the workflow names."""
-    story = read(platform.journal(release.id), page.parent)
+    story = read(platform.layout.journal(release.id), page.parent)
     yield from github.notices(story)
     texts = {
         "GITHUB_STEP_SUMMARY": github.step_summary(story),
         "GITHUB_OUTPUT": github.outputs(story, os.path.relpath(page)),
     }
     for name, text in texts.items():
-        if path := platform.place.env.get(name):
+        if path := platform.environment.variables.get(name):
             with Path(path).open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from onlyvips_release.cli.lookup import state_folders
+from onlyvips_release.cli.lookup import find_layouts
 from onlyvips_release.cli.options import EXIT_CODES, GUARD, JSON, NEVER_ASKS, echo_line, print_error
 from onlyvips_release.errors import Interrupted, ReleaseError
 from onlyvips_release.overview import idle
+from onlyvips_release.state.layout import Layout
 
 BEST_FIRST = (0, 5, 6, 7, 3, 2, 1, 130, 143, 4)
 """Exit codes: where several platforms were recovered, the worst one counts."""
@@ -34,9 +34,9 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
       onlyvips-release recover release.yaml
     """
     codes = []
-    for folder in state_folders(plan):
+    for layout in find_layouts(plan):
         try:
-            code = None if idle(folder) else recover_folder(folder, as_json, guardian)
+            code = None if idle(layout) else end_unfinished(layout, as_json, guardian)
         except Interrupted:
             raise
         except ReleaseError as error:  # the other platforms are recovered all the same
@@ -47,8 +47,8 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
     echo_line("nothing is unfinished", err=as_json)
 
 
-def recover_folder(folder: Path, as_json: bool, guardian: bool) -> int | None:
+def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
     """End the open release of one platform; its exit code, None = it has none."""
-    from onlyvips_release.cli.release import end_unfinished  # noqa: PLC0415 - nearly always there is nothing to do
+    from onlyvips_release.cli import release  # noqa: PLC0415 - nearly always there is nothing to do
 
-    return end_unfinished(folder, as_json, guardian)
+    return release.end_unfinished(layout, as_json, guardian)

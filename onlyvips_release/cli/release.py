@@ -20,6 +20,7 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.overview import platform as describe_platform
 from onlyvips_release.reporting.summary import summary
 from onlyvips_release.reporting.wording import one_line
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import me
 
 if TYPE_CHECKING:
@@ -174,9 +175,9 @@ def rollback(platform: str, to: str | None, reason: str, as_json: bool, yes: boo
     finish(target, release, as_json)
 
 
-def end_unfinished(folder: Path, as_json: bool, guardian: bool) -> int | None:
-    """End the open release of the platform in this state folder (`recover`); its exit code, None = there is none."""
-    platform = open_platform(folder)
+def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
+    """End the open release of a platform (`recover`); its exit code, None = there is none."""
+    platform = open_platform(layout)
     if platform is None:
         return None  # a crash before its first release began
     with show_progress(platform, as_json=as_json) as show:
@@ -186,7 +187,7 @@ def end_unfinished(folder: Path, as_json: bool, guardian: bool) -> int | None:
 
 def report_pause(platform: Platform) -> NoReturn:
     """`pause` without a running controller: fine if the release is already paused, otherwise refuse."""
-    row = describe_platform(platform.state)
+    row = describe_platform(platform.layout)
     if row.get("phase") != "PAUSED" or row["exit"] is None:
         raise Refused("no command works on a release that could be paused", remedy=SEE_STATUS)
     echo_line(f"{row['release']} is paused already")

@@ -9,8 +9,9 @@ import time
 import click
 
 from onlyvips_release.cli.options import JSON, TIMEOUT, echo_line
-from onlyvips_release.environment import find_place
+from onlyvips_release.environment import read_environment
 from onlyvips_release.overview import live, overview, text
+from onlyvips_release.state.layout import Layout
 
 POLL_INTERVAL = 1.0
 """Seconds between two readings of `status --watch`."""
@@ -53,6 +54,6 @@ def status(platform: str | None, measured: bool, as_json: bool, follow: bool, ti
 
 def read_rows(platform: str | None, measured: bool) -> list[dict[str, object]]:
     """One row per platform, or of that platform alone; `measured`: with what its router answers now."""
-    state = find_place().state
+    state = read_environment().state
     rows = [row for row in overview(state) if platform in (None, row["platform"])]
-    return [{**row, "live": live(state / row["platform"])} for row in rows] if measured else rows
+    return [{**row, "live": live(Layout(state, str(row["platform"])))} for row in rows] if measured else rows

@@ -19,7 +19,7 @@ from onlyvips_release.cli.progress import show_lines
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer, waiting
 from onlyvips_release.runner import Runner
@@ -32,7 +32,7 @@ import time
 from types import SimpleNamespace
 from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.runner import Runner
 from tests.testing.simulation import World
 from tests.testing.plans import make_plan
@@ -40,7 +40,7 @@ from tests.testing.crash_world import started
 world = World(make_plan(), rps=100)
 release, ports, first = Release(), world.ports(), started(world.plan)
 release.apply(first)
-with show_progress(SimpleNamespace(place=Place(None, None, {"TERM": "xterm"})), as_json=False) as show:
+with show_progress(SimpleNamespace(environment=Environment(None, None, {"TERM": "xterm"})), as_json=False) as show:
     show(first, release)
     def follow(event):
         show(event, release)
@@ -140,7 +140,7 @@ def test_report_that_cannot_be_drawn_is_told_and_raises_nothing(
         raise RuntimeError("drawn badly")
 
     monkeypatch.setattr("onlyvips_release.platform.publish", badly)
-    platform = Platform(make_plan(), place=Place(tmp_path, tmp_path / "reports", {}))
+    platform = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {}))
     told: list[events.Event] = []
     release = Release(id="r0001")
     platform._publish(release, lambda event, _: told.append(event))

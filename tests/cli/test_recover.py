@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from onlyvips_release.cli import recover, release
 from onlyvips_release.cli.app import main
 from onlyvips_release.errors import Interrupted, LeaseHeld, ReleaseError
+from onlyvips_release.state.layout import Layout
 from tests.testing.commands import imported
 from tests.testing.kept_releases import installed
 
@@ -20,8 +21,8 @@ def recovered(monkeypatch: pytest.MonkeyPatch, folder: Path, *ends: End) -> tupl
     """What `recover` does with a platform for each of these ends; which it came to."""
     left, visited = list(ends), []
 
-    def end_unfinished(state: Path, *_: object) -> int | None:
-        visited.append(state.name)
+    def end_unfinished(layout: Layout, *_: object) -> int | None:
+        visited.append(layout.platform)
         end = left.pop(0)
         if isinstance(end, ReleaseError):
             raise end

@@ -20,24 +20,28 @@ from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.errors import LeaseHeld
+from onlyvips_release.state.layout import Layout, Reports
 from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 
 RUN = """
 import sys
+from pathlib import Path
 from onlyvips_release.cli import release
 from onlyvips_release.cli.app import main
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.runner import Runner
+from onlyvips_release.state.layout import Reports
 from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
 class Platform:
-    place = Place(None, __import__("pathlib").Path("/nowhere"), {})
+    environment = Environment(Path("/nowhere"), Path("/nowhere"), {})
+    reports = Reports(Path("/nowhere"), "shop")
     def run(self, show, **_):
         world = World(make_plan(), rps=100)
         release, ports, first = Release(), world.ports(), started(world.plan)
@@ -67,8 +71,8 @@ class FakePlatform:
     plan = make_plan()
 
     def __init__(self, state: Path, result: Release | None, *, answers: bool = False) -> None:
-        self.state, self.result, self.answers = state, result, answers
-        self.place = Place(state, state / "reports", {})
+        self.layout, self.result, self.answers = Layout(state, "e2e"), result, answers
+        self.environment, self.reports = Environment(state, state / "reports", {}), Reports(state / "reports", "e2e")
         self.requests: list[Request] = []
         self.calls: list[tuple[object, ...]] = []
 
@@ -169,7 +173,7 @@ def test_release_that_ends_unconfirmed_prints_what_works_without_the_tool(invoke
 
 
 def test_json_is_one_object_on_stdout_and_all_else_on_stderr(invoke: Invoke, tmp_path: Path) -> None:
-    page = tmp_path / "reports" / ended(Phase.PROMOTED, 0).id / "report.html"
+    page = tmp_path / "reports" / "e2e" / ended(Phase.PROMOTED, 0).id / "report.html"
     page.parent.mkdir(parents=True)
     page.touch()
     done, _ = invoke("resume", "--json", result=ended(Phase.ROLLING_BACK, 4))
