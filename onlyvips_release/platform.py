@@ -10,9 +10,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release import between
 from onlyvips_release import forecast as outlook
@@ -22,17 +20,18 @@ from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Revision
-from onlyvips_release.core.policy import after_takeover, described
+from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Guardian, SuiteRequest
+from onlyvips_release.core.suite import SuiteContext, service_contexts
 from onlyvips_release.core.target import Target
-from onlyvips_release.environment import Environment, caller, describe_caller, read_environment
+from onlyvips_release.environment import Environment, caller, read_environment
 from onlyvips_release.errors import JournalError, NotConfirmed, NotReady, Refused
 from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.installation import installation, may_be_released, new_services
 from onlyvips_release.runner import Runner
 from onlyvips_release.state.freeze import frozen
 from onlyvips_release.state.journal import Reading, read_release, read_started
-from onlyvips_release.state.layout import Layout
+from onlyvips_release.state.layout import Layout, Reports
 from onlyvips_release.wayback import Past, listing, past_of, started_revisions, way_back
 from onlyvips_release.wiring import Parts, wire
 
@@ -44,9 +43,6 @@ LAST_MESSAGES = 5.0
 
 REPAIR = "repair"
 """What the supervisor of `up --foreground` holds a lease for: others wait for it."""
-
-BETWEEN_ACTS = timedelta(minutes=10)
-"""Longest time of one act between releases: a service that starts, a suite."""
 
 
 def silent(_: events.Event, __: Release) -> None:
@@ -96,6 +92,16 @@ class Platform:
     def target(self) -> Target:
         """Where it runs."""
         return self.parts.target
+
+    @property
+    def layout(self) -> Layout:
+        """Where this machine keeps its records."""
+        return self.parts.layout
+
+    @property
+    def reports(self) -> Reports:
+        """Where this machine writes its reports."""
+        return self.parts.reports
 
     # --- between releases ---------------------------------------------------------------------------------------------
 
@@ -277,12 +283,12 @@ class Platform:
         history, notes = self.parts.baselines.read(plan, self.clock.now())
         return [*outlook.describe(plan, history), *(f"  {note}" for note in notes)]
 
-    def context(self, release: str) -> dict[str, Any]:
+    def context(self, release: str) -> SuiteContext:
         """What a suite may know of the platform as it stands, outside of a release."""
         stable = self.target.workload.stable()
         serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
-        services = described(self.plan, serves, self.target.workload.inspect())
-        return {"release": release, "step": 0, "services": services}
+        services = service_contexts(self.plan, serves, self.target.workload.inspect())
+        return SuiteContext(release, services=services)
 
     def ask(self, request: Request) -> bool:
         """Leave a request for the running release and wait until it takes it; False = nobody holds the platform."""
@@ -331,23 +337,12 @@ class Platform:
         until_paused: bool = False,
         notes: tuple[str, ...] = (),
         then: Sequence[events.Event] = (),
-        **kind: bool,
+        first: bool = False,
+        restore: bool = False,
     ) -> Release:
-        """A new release, to its end. `kind`: first or restore, as in its first event."""
+        """A new release, to its end."""
         parts, name = self.parts.for_plan(plan), self._next_release()
-        history, sources = parts.baselines.read(plan, self.clock.now())
-        started = events.Started(
-            release=name,
-            target=plan.target,
-            plan=plan,
-            plan_sha256=self.sha256,
-            holder={**describe_caller(self.environment), "folder": str(self.folder)},
-            revisions=revisions,
-            history=history,
-            notes=(*sources, *notes),
-            one_act=parts.target.workload.one_act,
-            **kind,
-        )
+        started = replace(parts.started(name, revisions, notes), plan_sha256=self.sha256, first=first, restore=restore)
         release = Release(until_paused=until_paused)
         return self._carry_out(parts, release, name, on_event, guardian, begun=[started, *then])
 
@@ -369,17 +364,11 @@ class Platform:
             runner.record(*begun)
             runner.run(*taken_over)
         finally:
-            self._publish(parts, release, on_event)
+            if problem := parts.publish(release.id):
+                on_event(events.Noted(problem), release)
         if release.finished and release.phase in FINAL:
             parts.learn(release.id)
         return release
-
-    def _publish(self, parts: Parts, release: Release, on_event: OnEvent) -> None:
-        """The report decides nothing: whatever goes wrong with it is a note, and changes no exit code."""
-        try:
-            parts.publish(release.id)
-        except Exception as error:
-            on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
     @contextlib.contextmanager
     def _held(self, what: str) -> Iterator[None]:
@@ -388,7 +377,7 @@ class Platform:
         try:
             claim = lease.look()
             slowest = max(self.plan.smoke.deadline, self.plan.canary.deadline)
-            lease.renew(slowest + BETWEEN_ACTS, claim.safe_weight if claim else 0)
+            lease.renew(slowest + between.ACT, claim.safe_weight if claim else 0)
             yield
         finally:
             lease.release()

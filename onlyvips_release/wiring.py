@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release.alerts.queue import Alerts
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
+from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Guardian, Ports
+from onlyvips_release.core.suite import Access
 from onlyvips_release.core.target import Target
-from onlyvips_release.environment import Environment
+from onlyvips_release.environment import Environment, describe_caller
 from onlyvips_release.errors import JournalError
 from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.reporting.folder import publish
@@ -75,6 +76,23 @@ class Parts:
             clock=self.clock,
         )
 
+    def started(
+        self, release: str, revisions: Mapping[str, Mapping[Arm, str]], notes: tuple[str, ...] = ()
+    ) -> events.Started:
+        """The first event of a release of this plan."""
+        history, sources = self.baselines.read(self.plan, self.clock.now())
+        return events.Started(
+            release=release,
+            target=self.plan.target,
+            plan=self.plan,
+            plan_sha256="",
+            holder={**describe_caller(self.environment), "folder": str(self.folder)},
+            revisions=revisions,
+            history=history,
+            notes=(*sources, *notes),
+            one_act=self.target.workload.one_act,
+        )
+
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
         variables = self.environment.variables
@@ -82,11 +100,10 @@ class Parts:
         folder, hidden = self.reports.release(release), secrets_in(variables)
         return PytestChecks(folder, self.access(token), self.folder, sys.executable, self.clock, shown, hidden)
 
-    def access(self, token: str) -> Mapping[str, Any]:
-        """What suites need to reach each service with traffic."""
+    def access(self, token: str) -> dict[str, Access]:
+        """How suites reach each service with traffic."""
         admin = self.environment.variables.get(ADMIN, "")
-        access = self.target.access(token)
-        return {"services": {name: {**fields, "admin": admin} for name, fields in access.items()}}
+        return {name: replace(access, admin=admin) for name, access in self.target.access(token).items()}
 
     def journals(self) -> Iterator[list[events.Event]]:
         """The records of all releases, oldest first; those that cannot be read are left out."""
@@ -94,14 +111,19 @@ class Parts:
             with suppress(JournalError):
                 yield list(self.target.archive.journal(name).read(samples=False))
 
-    def publish(self, release: str) -> None:
-        """Write the report of a release."""
-        publish(self.layout.journal(release), self.reports, self.environment.keep_reports)
+    def publish(self, release: str) -> str:
+        """Write the report of a release. It decides nothing: what goes wrong with it is returned, "" = nothing."""
+        try:
+            publish(self.layout.journal(release), self.reports, self.environment.keep_reports)
+        except Exception as error:
+            return f"the report could not be written: {error or type(error).__name__}"
+        return ""
 
     def learn(self, release: str) -> None:
         """Keep what a finished release measured."""
         journal = self.target.archive.journal(release).read()
-        self.baselines.keep(measured_by(journal, self.clock.now().isoformat()))
+        with suppress(JournalError):  # a damaged journal gives no baseline
+            self.baselines.keep(measured_by(journal, self.clock.now().isoformat()))
 
 
 def wire(plan: ReleasePlan, folder: Path, environment: Environment, clock: SystemClock) -> Parts:

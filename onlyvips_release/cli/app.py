@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         name = args[0]
         if name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        near = " or ".join(f"'{found}'" for found in get_close_matches(name, self.list_commands(ctx)))
+        near = " or ".join(f"'{similar}'" for similar in get_close_matches(name, self.list_commands(ctx)))
         raise click.UsageError(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""), ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -86,8 +86,8 @@ class LazyGroup(click.Group):
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell that completes needs it
 
         rows = [row for section in COMMANDS.values() for row in section.items() if row[0].startswith(incomplete)]
-        found = [CompletionItem(name, help=text) for name, (_, text) in rows]
-        return found + click.Command.shell_complete(self, ctx, incomplete)
+        items = [CompletionItem(name, help=text) for name, (_, text) in rows]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

@@ -108,15 +108,12 @@ def write_files(folder: Path) -> list[Path]:
         raise Refused(
             f"{', '.join(existing)} is there already", remedy="give another folder: onlyvips-release init FOLDER"
         )
-    written: list[Path] = []
     try:
         for name, text in FILES.items():
-            path = folder / name
-            written.append(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace("{name}", "release.yaml"))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text.replace("{name}", "release.yaml"))
     except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
         raise
-    return written
+    return [folder / name for name in FILES]

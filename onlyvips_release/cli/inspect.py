@@ -12,13 +12,13 @@ import onlyvips_release
 from onlyvips_release import planfile
 from onlyvips_release.backtest import backtest
 from onlyvips_release.cli.options import JSON, PLAN, echo_line
+from onlyvips_release.codec import encode
 from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
 from onlyvips_release.planmodel import PlanPart
 from onlyvips_release.plantext import describe
 from onlyvips_release.reporting import summary
 from onlyvips_release.reporting.folder import allure_html, find, publish
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout, Reports
 
@@ -58,7 +58,7 @@ def report(release: str | None, platform: str | None, show: bool) -> None:
     """
     environment = read_environment()
     journal = find(environment.state, release, platform)
-    name, reports = journal.parent.name, Reports(environment.reports, Layout.at(journal.parents[2]).platform)
+    reports, name = Reports(environment.reports, Layout.at(journal.parents[2]).platform), journal.parent.name
     publish(journal, reports, environment.keep_reports)
     page = reports.page(name)
     echo_line(f"report: {page}")

@@ -22,7 +22,7 @@ def load_platform(plan: Path) -> Platform:
 
 
 def open_platform(layout: Layout) -> Platform | None:
-    """The platform as its newest journal describes it; None = no release ever began there."""
+    """The platform as its newest journal describes it; None = no release of it ever began."""
     platform = onlyvips_release.Platform.opened(layout)
     if platform is not None:
         platform.clock.listen()
@@ -31,20 +31,20 @@ def open_platform(layout: Layout) -> Platform | None:
 
 def released_platform(target: str) -> Platform:
     """The same of a plan file or a platform's name. Raises Refused where no release ever began."""
-    layout = layout_of(target)
+    layout = find_layout(target)
     platform = open_platform(layout)
     if platform is None:
         raise Refused(f"no release ever began in {layout.folder}", remedy="see `onlyvips-release status`")
     return platform
 
 
-def layouts_of(target: str | None) -> list[Layout]:
-    """Where the records of a platform are kept; None = of every platform of this machine."""
-    return platforms(read_environment().state) if target is None else [layout_of(target)]
+def find_layouts(target: str | None) -> list[Layout]:
+    """The paths of a platform; None = of every platform of this machine."""
+    return platforms(read_environment().state) if target is None else [find_layout(target)]
 
 
-def layout_of(target: str) -> Layout:
-    """Where the records of a platform are kept, by its plan file or by its name."""
+def find_layout(target: str) -> Layout:
+    """The paths of a platform, by its plan file or by its name."""
     state = read_environment().state
     if not Path(target).is_file():
         return Layout(state, target)

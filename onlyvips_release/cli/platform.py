@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from onlyvips_release.cli.lookup import layout_of, load_platform
+from onlyvips_release.cli.lookup import find_layout, load_platform
 from onlyvips_release.cli.options import GUARD, JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
 from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.cli.release import report_end
@@ -81,7 +81,14 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
       onlyvips-release check release.yaml smoke
     """
     result = load_platform(plan).check(suite, Arm(arm))
-    row = {"suite": suite, "arm": arm, "verdict": str(result.verdict), "reason": result.reason, "report": result.report}
+    row = {
+        "suite": suite,
+        "arm": arm,
+        "verdict": str(result.verdict),
+        "kind": str(result.kind),
+        "reason": result.reason,
+    }
+    row["report"] = result.report
     echo_line(json.dumps(row) if as_json else f"{result.verdict}: {result.reason}\n  report: {result.report}")
     sys.exit(0 if result.verdict is Verdict.PASS else 6)
 
@@ -99,7 +106,7 @@ def freeze(platform: str, reason: str) -> None:
     Example:
       onlyvips-release freeze release.yaml --reason "holidays"
     """
-    block_releases(layout_of(platform), f"{reason} ({caller()})")
+    block_releases(find_layout(platform), f"{reason} ({caller()})")
     echo_line(f"releases are frozen: {reason}")
 
 
@@ -115,7 +122,7 @@ def unfreeze(platform: str) -> None:
     Example:
       onlyvips-release unfreeze release.yaml
     """
-    allow_releases(layout_of(platform))
+    allow_releases(find_layout(platform))
     echo_line("releases are allowed")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
@@ -21,7 +22,6 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.codec import encode
 
 if TYPE_CHECKING:
     from onlyvips_release.platform import Platform
@@ -142,7 +142,7 @@ def report_lines(platform: Platform, release: Release, *, brief: bool) -> Iterat
 
     `brief`: somebody waits for the end, so nothing that takes seconds is made. What goes wrong is only a line.
     """
-    page = platform.parts.reports.page(release.id)
+    page = platform.reports.page(release.id)
     if not page.exists():
         return
     yield f"report: {page}"
@@ -150,14 +150,14 @@ def report_lines(platform: Platform, release: Release, *, brief: bool) -> Iterat
         if platform.environment.in_github:
             yield from github_lines(platform, release, page)
         if not brief:
-            yield allure_html(platform.parts.reports, release.id, platform.environment.variables)
+            yield allure_html(platform.reports, release.id, platform.environment.variables)
     except Exception as error:
         yield f"not reported everywhere: {type(error).__name__}: {error}"
 
 
 def github_lines(platform: Platform, release: Release, page: Path) -> Iterator[str]:
     """Annotations as lines; summary and outputs go into the files that the workflow names."""
-    story = read(platform.parts.layout.journal(release.id), page.parent)
+    story = read(platform.layout.journal(release.id), page.parent)
     yield from github.notices(story)
     texts = {
         "GITHUB_STEP_SUMMARY": github.step_summary(story),

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from onlyvips_release.cli.lookup import layouts_of
+from onlyvips_release.cli.lookup import find_layouts
 from onlyvips_release.cli.options import EXIT_CODES, GUARD, JSON, NEVER_ASKS, echo_line, print_error
 from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Interrupted, ReleaseError
@@ -35,9 +35,9 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
       onlyvips-release recover release.yaml
     """
     environment, codes = read_environment(), []
-    for layout in layouts_of(plan):
+    for layout in find_layouts(plan):
         try:
-            code = None if idle(layout, environment) else recover_layout(layout, as_json, guardian)
+            code = None if idle(layout, environment) else end_unfinished(layout, as_json, guardian)
         except Interrupted:
             raise
         except ReleaseError as error:  # the other platforms are recovered all the same
@@ -48,8 +48,8 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
     echo_line("nothing is unfinished", err=as_json)
 
 
-def recover_layout(layout: Layout, as_json: bool, guardian: bool) -> int | None:
+def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
     """End the open release of one platform; its exit code, None = it has none."""
-    from onlyvips_release.cli.release import end_unfinished  # noqa: PLC0415 - nearly always there is nothing to do
+    from onlyvips_release.cli import release  # noqa: PLC0415 - nearly always there is nothing to do
 
-    return end_unfinished(layout, as_json, guardian)
+    return release.end_unfinished(layout, as_json, guardian)

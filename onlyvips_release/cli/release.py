@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from onlyvips_release.cli import options
 from onlyvips_release.cli.lookup import load_platform, open_platform, released_platform
-from onlyvips_release.cli.options import (
-    EXIT_CODES,
-    GUARD,
-    JSON,
-    NEVER_ASKS,
-    PLAN,
-    PLATFORM,
-    REASON,
-    TIMEOUT,
-    UNTIL,
-    YES,
-    confirm,
-    echo_line,
-)
+from onlyvips_release.cli.options import echo_line
 from onlyvips_release.cli.progress import abort_after, report_lines, show_progress
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.model import Request
@@ -33,6 +22,7 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.overview import platform as describe_platform
 from onlyvips_release.reporting.summary import summary
 from onlyvips_release.reporting.wording import one_line
+from onlyvips_release.state.layout import Layout
 
 if TYPE_CHECKING:
     from onlyvips_release.core.lifecycle import Release
@@ -42,14 +32,14 @@ if TYPE_CHECKING:
 SEE_STATUS = "see `onlyvips-release status`"
 
 
-@click.command(epilog=EXIT_CODES)
-@PLAN
-@JSON
-@NEVER_ASKS
-@GUARD
-@UNTIL
+@click.command(epilog=options.EXIT_CODES)
+@options.PLAN
+@options.JSON
+@options.NEVER_ASKS
+@options.GUARD
+@options.UNTIL
 @click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
-@TIMEOUT
+@options.TIMEOUT
 def run(
     plan: Path, as_json: bool, guardian: bool, until: str | None, stream: Path | None, timeout: float | None
 ) -> None:
@@ -71,16 +61,20 @@ def run(
     finish(platform, release, as_json)
 
 
-def request_command(what: str, text: str) -> click.Command:
-    """Build a command that is sent to the controller of the open release, or carried out here if none is running."""
+def request_command(described: Callable[[], None]) -> click.Command:
+    """Build a command that is sent to the controller of the open release, or carried out here if none is running.
 
-    @click.command(name=what, help=text, epilog=EXIT_CODES)
-    @PLATFORM
-    @REASON
-    @JSON
-    @NEVER_ASKS
-    @GUARD
-    @UNTIL
+    `described`: a function with the command's name and help.
+    """
+    what = described.__name__
+
+    @click.command(name=what, help=described.__doc__, epilog=options.EXIT_CODES)
+    @options.PLATFORM
+    @options.REASON
+    @options.JSON
+    @options.NEVER_ASKS
+    @options.GUARD
+    @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
         target, request = released_platform(platform), Request(what, caller(), reason=reason)
         if target.ask(request):
@@ -103,8 +97,8 @@ def request_command(what: str, text: str) -> click.Command:
     return command
 
 
-pause = request_command(
-    "pause",
+@request_command
+def pause() -> None:
     """Hold the running release at its weight.
 
     Its judge goes on: a bad canary is rolled back also while it is paused. PLAN: the plan file, or the platform's name.
@@ -112,10 +106,11 @@ pause = request_command(
     \b
     Example:
       onlyvips-release pause release.yaml --reason "lunch"
-    """,
-)
-resume = request_command(
-    "resume",
+    """
+
+
+@request_command
+def resume() -> None:
     """Go on with a release that is paused, or whose controller died.
 
     An unfinished step begins again. PLAN: the plan file, or the platform's name.
@@ -123,10 +118,11 @@ resume = request_command(
     \b
     Example:
       onlyvips-release resume release.yaml
-    """,
-)
-promote = request_command(
-    "promote",
+    """
+
+
+@request_command
+def promote() -> None:
     """Promote the open release now, unless evidence is against it.
 
     The rest of its steps is left out; a canary that is proven bad is not promoted. PLAN: the plan file, or the
@@ -135,10 +131,11 @@ promote = request_command(
     \b
     Example:
       onlyvips-release promote release.yaml --reason "seen by eye"
-    """,
-)
-abort = request_command(
-    "abort",
+    """
+
+
+@request_command
+def abort() -> None:
     """Roll the open release back.
 
     It returns when users are on stable. Nothing to abort is no error: exit 0. It never asks, because seconds count.
@@ -147,18 +144,17 @@ abort = request_command(
     \b
     Example:
       onlyvips-release abort release.yaml --reason "customers complain"
-    """,
-)
+    """
 
 
-@click.command(epilog=EXIT_CODES)
-@PLATFORM
+@click.command(epilog=options.EXIT_CODES)
+@options.PLATFORM
 @click.option("--to", metavar="RELEASE", help="A release such as r0007, or a revision; default: what served before.")
 @click.option("--list", "only_list", is_flag=True, help="Only show what can be restored.")
-@REASON
-@JSON
-@YES
-@GUARD
+@options.REASON
+@options.JSON
+@options.YES
+@options.GUARD
 def rollback(
     platform: str, to: str | None, only_list: bool, reason: str, as_json: bool, yes: bool, guardian: bool
 ) -> None:
@@ -177,7 +173,7 @@ def rollback(
         lines = target.restorable()
         echo_line(json.dumps(lines, indent=1) if as_json else "\n".join(lines) or "users were never on anything else")
         return
-    confirm(f"Take all users of {target.plan.platform} to {to or 'what served before'}?", yes)
+    options.confirm(f"Take all users of {target.plan.platform} to {to or 'what served before'}?", yes)
     with show_progress(target, as_json=as_json) as show:
         tell = partial(echo_line, err=as_json)
         release = target.rollback(to, reason, show, guardian=guardian, tell=tell)
@@ -198,7 +194,7 @@ def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
 
 def report_pause(platform: Platform) -> NoReturn:
     """`pause` without a running controller: fine if the release is already paused, otherwise refuse."""
-    row = describe_platform(platform.parts.layout, platform.environment)
+    row = describe_platform(platform.layout, platform.environment)
     if row.get("phase") != "PAUSED" or row["exit"] is None:
         raise Refused("no command works on a release that could be paused", remedy=SEE_STATUS)
     echo_line(f"{row['release']} is paused already")
@@ -220,14 +216,14 @@ def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
 
 def report_end(platform: Platform, release: Release, as_json: bool) -> int:
     """Where the reports are, the verdict as the last line (or as JSON), with 4 what helps by hand; the exit code."""
-    found = summary(release, "", "")
-    code = int(found["exit"]) if found["exit"] is not None else 1
+    row = summary(release, "", "")
+    code = int(row["exit"]) if row["exit"] is not None else 1
     for line in report_lines(platform, release, brief=code > 128):
         echo_line(line, err=as_json)
     if as_json:
-        echo_line(json.dumps(found, ensure_ascii=False))
+        echo_line(json.dumps(row, ensure_ascii=False))
     else:
-        echo_line(one_line(f"{found['release']} {found['verdict']}: {found['sentence']}"))
+        echo_line(one_line(f"{row['release']} {row['verdict']}: {row['sentence']}"))
     if code == 4:
         echo_line(f"to take users to the safe side without this tool:\n{platform.by_hand(release)}", err=True)
     return code

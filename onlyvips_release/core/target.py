@@ -18,6 +18,7 @@ from onlyvips_release.core.ports import (
     Requests,
     Source,
 )
+from onlyvips_release.core.suite import Access
 from onlyvips_release.errors import ReleaseError
 
 
@@ -104,8 +105,8 @@ class Target(Protocol):
     def prober(self, token: str) -> Prober:
         """Requests of our own."""
 
-    def access(self, token: str) -> Mapping[str, Mapping[str, Any]]:
-        """How a suite reaches each service with traffic: what it finds under this service in its context."""
+    def access(self, token: str) -> Mapping[str, Access]:
+        """How a suite reaches each service with traffic; wiring adds what belongs to no target."""
 
     def guardian(self, release: str) -> Guardian:
         """Who watches the lease while this release is carried out."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan, Service
 from onlyvips_release.core.ports import Clock
+from onlyvips_release.core.suite import Access
 from onlyvips_release.core.target import Finding, Live
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import Unavailable
@@ -82,19 +83,19 @@ class Embedded:
 
         return ProcessGuardian(self.layout, release, lambda: self.lease.fence, self.environment)
 
-    def access(self, token: str) -> dict[str, dict[str, Any]]:
+    def access(self, token: str) -> dict[str, Access]:
         """Through Envoy's listener, by Host header and pin."""
         host, port = self.plan.listen
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
         pins = {str(arm): f"{arm}-{token}" for arm in Arm}
         return {
-            service.name: {
-                "url": url,
-                "host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
-                "health": service.health.path if service.health else "/",
-                "pins": pins,
-                "identity": service.identity and {"header": service.identity.header, "json": service.identity.json},
-            }
+            service.name: Access(
+                url,
+                service.host.replace("*", "onlyvips.local") or "onlyvips.local",
+                service.health.path if service.health else "/",
+                pins,
+                service.identity,
+            )
             for service in self.plan.routed
         }
 

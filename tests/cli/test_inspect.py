@@ -49,7 +49,7 @@ def test_replay_as_json_holds_the_decision_and_the_recorded_end() -> None:
 def test_report_of_any_release_is_drawn_again(tmp_path: Path) -> None:
     state = installed(tmp_path, "promoted", "crashed")
     done = call("report", state=state, PATH="/bin")  # without Node
-    page = tmp_path / "reports" / "r0004" / "report.html"
+    page = tmp_path / "reports" / "e2e" / "r0004" / "report.html"
     assert done.stdout.splitlines()[0] == f"report: {page}", done.stderr
     assert "<h1>Not finished</h1>" in page.read_text()
     assert "Allure HTML left out" in done.stdout or shutil.which("node", path="/bin")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.cli.lookup import layout_of, layouts_of, open_platform, released_platform
+from onlyvips_release.cli.lookup import find_layout, find_layouts, open_platform, released_platform
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.layout import Layout
 from tests.testing.commands import plan_file
@@ -15,15 +15,15 @@ from tests.testing.kept_releases import installed
 
 def test_platform_is_found_by_its_plan_file_and_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONLYVIPS_STATE", str(tmp_path / "state"))
-    assert layout_of(str(plan_file(tmp_path))) == layout_of("shop") == Layout(tmp_path / "state", "shop")
+    assert find_layout(str(plan_file(tmp_path))) == find_layout("shop") == Layout(tmp_path / "state", "shop")
 
 
 def test_without_a_target_all_installed_platforms_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONLYVIPS_STATE", str(tmp_path))
     for name in ("b/live", "a/live", "not-installed"):
         (tmp_path / name).mkdir(parents=True)
-    assert layouts_of(None) == [Layout(tmp_path, "a"), Layout(tmp_path, "b")]
-    assert layouts_of("b") == [Layout(tmp_path, "b")]
+    assert find_layouts(None) == [Layout(tmp_path, "a"), Layout(tmp_path, "b")]
+    assert find_layouts("b") == [Layout(tmp_path, "b")]
 
 
 def test_platform_opened_from_its_journal_has_the_plan_of_its_newest_release(

@@ -88,7 +88,7 @@ def test_elsewhere_there_are_lines_and_no_control_characters() -> None:
     env = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, env=env, check=True)
     assert "\x1b" not in done.stdout
-    assert re.search(r"^\d\d:\d\d:\d\d SHIFTING +smoke suite on stable at 0 %: PASS", done.stdout, re.M)
+    assert re.search(r"^\d\d:\d\d:\d\d CHECKING +smoke suite on stable at 0 %: PASS", done.stdout, re.M)
     assert re.search(r"BAKING .* failed/requests canary vs stable: ", done.stdout) or "PASS: " in done.stdout
 
 
@@ -140,8 +140,5 @@ def test_report_that_cannot_be_drawn_is_told_and_raises_nothing(
         raise RuntimeError("drawn badly")
 
     monkeypatch.setattr("onlyvips_release.wiring.publish", badly)
-    platform = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {}))
-    told: list[events.Event] = []
-    release = Release(id="r0001")
-    platform._publish(platform.parts, release, lambda event, _: told.append(event))
-    assert told == [events.Noted("the report could not be written: drawn badly")]
+    parts = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {})).parts
+    assert parts.publish("r0001") == "the report could not be written: drawn badly"

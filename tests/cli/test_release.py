@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from onlyvips_release.cli import options
 from onlyvips_release.cli import release as commands
 from onlyvips_release.cli.app import main
 from onlyvips_release.core import events
@@ -28,6 +28,7 @@ from tests.testing.plans import make_plan
 
 RUN = """
 import sys
+from pathlib import Path
 from onlyvips_release.cli import release
 from onlyvips_release.cli.app import main
 from onlyvips_release.core.lifecycle import Release
@@ -39,8 +40,8 @@ from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
 class Platform:
-    environment = Environment(None, None, {})
-    parts = __import__("types").SimpleNamespace(reports=Reports(__import__("pathlib").Path("/nowhere"), "x"))
+    environment = Environment(Path("/nowhere"), Path("/nowhere"), {})
+    reports = Reports(Path("/nowhere"), "shop")
     def run(self, show, **_):
         world = World(make_plan(), rps=100)
         release, ports, first = Release(), world.ports(), started(world.plan)
@@ -72,7 +73,7 @@ class FakePlatform:
     def __init__(self, state: Path, result: Release | None, *, answers: bool = False) -> None:
         self.state, self.result, self.answers = state, result, answers
         self.environment = Environment(state, state / "reports", {})
-        self.parts = SimpleNamespace(layout=Layout(state, "shop"), reports=Reports(state / "reports", "shop"))
+        self.layout, self.reports = Layout(state, "shop"), Reports(state / "reports", "shop")
         self.requests: list[Request] = []
         self.calls: list[tuple[object, ...]] = []
 
@@ -189,7 +190,7 @@ def test_rollback_asks_before_it_begins_and_says_where_users_would_go(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions: list[tuple[str, bool]] = []
-    monkeypatch.setattr(commands, "confirm", lambda question, yes: questions.append((question, yes)))
+    monkeypatch.setattr(options, "confirm", lambda question, yes: questions.append((question, yes)))
     done, platform = invoke("rollback", "--to", "r0007", "--reason", "lost", "-y", result=ended(Phase.ROLLED_BACK, 0))
     assert (done.exit_code, platform.calls) == (0, [("r0007", "lost")])
     assert questions == [("Take all users of test to r0007?", True)]

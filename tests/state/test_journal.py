@@ -13,13 +13,13 @@ import pytest
 
 from onlyvips_release import overview
 from onlyvips_release.clock import SystemClock
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state import journal as journal_module
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.files import make_folder
 from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
 from onlyvips_release.state.layout import Layout
@@ -162,7 +162,7 @@ def test_status_and_recover_read_the_newest_journal_once(tmp_path: Path, monkeyp
     monkeypatch.setattr(journal_module, "lines", counted)
     assert overview.overview(Environment(tmp_path, tmp_path, {}))[0]["phase"] == "PROMOTED"
     assert count == {"r0002": 1}
-    assert overview.idle(layout, Environment(tmp_path, tmp_path, {}))
+    assert not overview.idle(layout, Environment(tmp_path, tmp_path, {}))
     assert count == {"r0002": 2}
     FileJournal(layout.journal("r0001"))
     assert count == {"r0002": 2}
