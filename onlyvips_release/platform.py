@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release import forecast as outlook
 from onlyvips_release import install
@@ -18,8 +17,9 @@ from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Request, SuiteResult
 from onlyvips_release.core.plan import ReleasePlan, Revision, Service, Suite
-from onlyvips_release.core.policy import after_takeover, described
+from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Guardian, Ports, SuiteRequest, SuiteRun
+from onlyvips_release.core.suite import Access, SuiteContext, service_contexts
 from onlyvips_release.environment import Environment, read_environment
 from onlyvips_release.errors import JournalError, LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
@@ -385,27 +385,27 @@ class Platform:
 
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
-        env = {name: value for name, value in self.environment.variables.items() if not is_secret(name)}
-        folder, known = self.reports.release(release), {"services": self._addresses(token)}
-        hidden = secrets_in(self.environment.variables)
-        return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
+        variables = self.environment.variables
+        env = {name: value for name, value in variables.items() if not is_secret(name)}
+        folder, hidden = self.reports.release(release), secrets_in(variables)
+        return PytestChecks(folder, self._access(token), self.folder, sys.executable, self.clock, env, hidden)
 
-    def _addresses(self, token: str) -> dict[str, Any]:
+    def _access(self, token: str) -> dict[str, Access]:
+        """How a suite reaches each routed service."""
         host, port = self.plan.listen
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-        pins = {str(arm): f"{arm}-{token}" for arm in Arm}
-        found: dict[str, Any] = {}
-        for service in self.plan.routed:
-            identity = service.identity and {"header": service.identity.header, "json": service.identity.json}
-            found[service.name] = {
-                "url": url,
-                "host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
-                "health": service.health.path if service.health else "/",
-                "pins": pins,
-                "identity": identity,
-                "admin": self.environment.variables.get(ADMIN, ""),
-            }
-        return found
+        pins, admin = {str(arm): f"{arm}-{token}" for arm in Arm}, self.environment.variables.get(ADMIN, "")
+        return {
+            s.name: Access(
+                url,
+                s.host.replace("*", "onlyvips.local") or "onlyvips.local",
+                s.health.path if s.health else "/",
+                pins,
+                s.identity,
+                admin,
+            )
+            for s in self.plan.routed
+        }
 
     def _platform_workload(self, plan: ReleasePlan) -> PerService:
         return PerService({service.name: self._workload(service) for service in plan.services})
@@ -486,12 +486,12 @@ class Platform:
         request = SuiteRequest(name, suite, arm, 0, self.context(release))
         return self.checks(release, token).start(request)
 
-    def context(self, release: str) -> dict[str, Any]:
+    def context(self, release: str) -> SuiteContext:
         """What a suite may know of the platform as it stands, outside of a release."""
         stable = self.workload.stable()
         serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
         instances = self.workload.inspect()
-        return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
+        return SuiteContext(release, services=service_contexts(self.plan, serves, instances))
 
     def _token(self, release: str) -> str:
         path = self.layout.token(release)

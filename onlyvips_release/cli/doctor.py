@@ -22,12 +22,13 @@ import httpx
 from onlyvips_release.cli.options import JSON, PLAN, echo_line
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Service, Suite
+from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.environment import Environment, read_environment
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.lease import held_by
-from onlyvips_release.suites.context import ADMIN
-from onlyvips_release.suites.run import merged
+from onlyvips_release.suites.context import ADMIN, write_context
+from onlyvips_release.suites.stream import Collected, read_stream
 from onlyvips_release.telemetry.envoy import EnvoySource
 
 OLDEST_PYTEST = 9
@@ -127,22 +128,21 @@ def versions() -> Iterator[Finding]:
 def collected(platform: Platform, name: str, suite: Suite) -> Finding:
     """Whether a suite can be collected, and how many checks of each severity it has."""
     checks = platform.checks("doctor", "0" * 32)
-    known = merged(checks.static, {**platform.context("doctor"), "arm": str(Arm.CANARY), "suite": name, "weight": 0})
+    request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.context("doctor"))
     with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as folder:
         context, stream = Path(folder) / "context.json", Path(folder) / "events.jsonl"
-        context.write_text(json.dumps(known))
+        write_context(checks.context(request), context)
         path = checks.find(suite.path)
         command = [checks.python, "-m", "pytest", "-p", "onlyvips_release.pytest_plugin", "--collect-only", "-q"]
         command += ["-p", "no:cacheprovider", "--release-events", str(stream), "-o", "release_guard=false", str(path)]
         env = {**checks.env, "ONLYVIPS_CONTEXT": str(context), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=checks.cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
-        lines = stream.read_text().splitlines() if stream.exists() else []
-    found = [event for event in map(json.loads, lines) if event["k"] == "collected"]
-    levels = found[-1]["levels"] if found else {}
+        collections = [event for event in read_stream(stream) if isinstance(event, Collected)]
+    levels = collections[-1].levels if collections else {}
     if done.returncode == 0 and levels:
         return ok(f"suite {name}", ", ".join(f"{number} {level}" for level, number in sorted(levels.items())))
-    told = (done.stdout + done.stderr).strip().splitlines()
-    last = told[-1] if told else "nothing was said"
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    last = lines[-1] if lines else "pytest printed nothing"
     return problem(f"suite {name}", f"{suite.path} cannot be collected: {last}", f"run: pytest --collect-only {path}")
 
 

@@ -12,13 +12,13 @@ import onlyvips_release
 from onlyvips_release import planfile
 from onlyvips_release.backtest import backtest
 from onlyvips_release.cli.options import JSON, PLAN, echo_line
+from onlyvips_release.codec import encode
 from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
 from onlyvips_release.planmodel import PlanPart
 from onlyvips_release.plantext import describe
 from onlyvips_release.reporting import summary
 from onlyvips_release.reporting.folder import allure_html, find, publish
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout, Reports
 

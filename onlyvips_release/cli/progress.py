@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
@@ -21,7 +22,6 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.requests import RequestFile
 
 if TYPE_CHECKING:

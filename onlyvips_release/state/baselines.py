@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
 from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen
 from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
-from onlyvips_release.state.codec import decode, encode
 from onlyvips_release.state.files import make_folder, write_whole
 
 STALE = timedelta(days=7)

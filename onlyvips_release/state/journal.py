@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.upgrade import Upgrade
 from onlyvips_release.errors import JournalError, ReleaseError
-from onlyvips_release.state.codec import decode, encode
 from onlyvips_release.state.files import make_folder, sync
 
 if TYPE_CHECKING:

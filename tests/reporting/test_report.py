@@ -182,7 +182,7 @@ def test_details_of_a_check_are_told_apart(tmp_path: Path) -> None:
     [
         ({"k": "not_tested", "needs": {"a bot": ["test_b", "test_c"]}}, "needs a bot: test_b, test_c"),
         ({"k": "deselected", "ids": ["t.py::test_d"]}, "t.py::test_d (deselected)"),
-        ({"k": "lost", "ids": ["t.py::test_e"]}, "t.py::test_e (dropped without a word)"),
+        ({"k": "lost", "ids": ["t.py::test_e"]}, "t.py::test_e (removed from the run, not deselected)"),
         ({"k": "collect_error", "node": "t.py", "text": "no module x"}, "t.py (cannot be collected: no module x)"),
         ({"k": "collected", "ids": ["t.py::test_a", "t.py::test_never"]}, "never (not run)"),
         ({"k": "report", "node": "t.py::test_s", "when": "setup", "outcome": "skipped"}, "s (skipped)"),

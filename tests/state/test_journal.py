@@ -13,12 +13,12 @@ import pytest
 
 from onlyvips_release import overview
 from onlyvips_release.clock import SystemClock
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state import journal as journal_module
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.files import make_folder
 from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
 from onlyvips_release.state.layout import Layout

@@ -50,13 +50,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onlyvips_release.core.judge.compare import Compare, Lines
+    from onlyvips_release.core.judge.decision import ENVIRONMENT, SMOULDERING, Judgement, MetricView, ReleaseJudge
     from onlyvips_release.core.judge.dispersion import Dispersion, History, measure
     from onlyvips_release.core.judge.gauge import Gauge, Leak
     from onlyvips_release.core.judge.interval import Interval
-    from onlyvips_release.core.judge.judgement import Judgement, MetricView
     from onlyvips_release.core.judge.latency import Latency
     from onlyvips_release.core.judge.service_history import ServiceHistory
-    from onlyvips_release.core.judge.verdict import ENVIRONMENT, SMOULDERING, ReleaseJudge
     from onlyvips_release.core.judge.volume import Volume
 
 __all__ = [
@@ -80,13 +79,12 @@ __all__ = [
 
 MODULES = {
     "compare": ("Compare", "Lines"),
+    "decision": ("ENVIRONMENT", "SMOULDERING", "Judgement", "MetricView", "ReleaseJudge"),
     "dispersion": ("Dispersion", "History", "measure"),
     "gauge": ("Gauge", "Leak"),
     "interval": ("Interval",),
-    "judgement": ("Judgement", "MetricView"),
     "latency": ("Latency",),
     "service_history": ("ServiceHistory",),
-    "verdict": ("ENVIRONMENT", "SMOULDERING", "ReleaseJudge"),
     "volume": ("Volume",),
 }
 """Each is imported when it is asked for: `status` and `recover` read journals, and need no judge."""

@@ -1,4 +1,4 @@
-"""What one release teaches the next (judge.md sections 2.1, 3, 5): starting guesses, and how much equal arms differ.
+"""What one release teaches the next: starting guesses, and how much equal arms differ.
 
 The bakes of a promoted release are the best teacher: canary and stable were equal there, at the same ticks. Of any
 other release only what stable alone did is kept.

@@ -26,7 +26,7 @@ def test_journal_without_its_samples_is_read_without_a_judge() -> None:
         "from onlyvips_release.state.journal import FileJournal\n"
         "path = next(Path('tests/reporting/releases/promoted').glob('*/journal.jsonl'))\n"
         "print(replay(FileJournal(path).read(samples=False)).phase)\n"
-        "print('onlyvips_release.core.judge.verdict' in sys.modules, 'statistics' in sys.modules)"
+        "print('onlyvips_release.core.judge.decision' in sys.modules, 'statistics' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["PROMOTED", "False", "False"]
