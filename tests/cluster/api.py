@@ -62,7 +62,7 @@ class Api:
     @classmethod
     def from_kubeconfig(cls, file: Path, server: str = "", timeout: httpx.Timeout = TIMEOUT) -> Self:
         """Read a kubeconfig with certificates or a token; `server` replaces the address in it."""
-        content = yaml.safe_load(file.read_text())
+        content = _content(file)
         context = _named(content, "contexts", content["current-context"])["context"]
         cluster = _named(content, "clusters", context["cluster"])["cluster"]
         user = _named(content, "users", context["user"])["user"]
@@ -130,6 +130,16 @@ class Api:
     def ready(self) -> bool:
         """Return whether the API server calls itself ready."""
         return self.call("GET", "/readyz").body.get("text") == "ok"
+
+
+def _content(file: Path) -> Object:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ClusterError(f"{file} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ClusterError(f"{file} is no kubeconfig")
+    return content
 
 
 def _named(content: Object, kind: str, name: str) -> Object:

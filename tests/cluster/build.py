@@ -149,8 +149,14 @@ def _program(name: str) -> Program:
 
 
 def main(names: list[str]) -> int:
-    """Build the named programs, all that CI needs without names; this file needs the standard library alone."""
+    """Build the named programs, all that CI needs without names; `--go` prints which Go does it.
+
+    This file needs the standard library alone: CI starts it before there is a virtual environment.
+    """
     try:
+        if names == ["--go"]:
+            print(go_command())
+            return 0
         for name in names or [NODE.folder, CONTOUR.folder]:
             print(binary(_program(name)), flush=True)
     except ClusterError as error:
