@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,14 +119,21 @@ def _forget_old(target: Path, keep: int = 3) -> None:
         file.unlink()
 
 
-def module_folder(folder: str, module: str) -> Path:
-    """Return where Go keeps the sources of a module that `folder`/go.mod requires, checked against its go.sum."""
+def _module(folder: str, module: str) -> zipfile.ZipFile:
+    """Open a Go module that `folder`/go.mod requires, checked against its go.sum.
+
+    The archive is read, not Go's unpacked folder: Go unpacks no module that names a newer Go than itself.
+    """
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
     where = HERE / folder
     done = attempt(go_command(), "-C", where, "mod", "download", "-json", module, seconds=300, env=environment)
-    if done.returncode:
-        raise ClusterError(f"`go mod download {module}` failed: {(done.stderr or done.stdout).strip()[-1000:]}")
-    return Path(json.loads(done.stdout)["Dir"])
+    found = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+    if "Zip" not in found:
+        raise ClusterError(f"`go mod download {module}` failed: {found.get('Error', done.stderr).strip()[-1000:]}")
+    wanted = f"{module} {found['Version']} {found['Sum']}"
+    if wanted not in (where / "go.sum").read_text().splitlines():
+        raise ClusterError(f"the checksum of {module} differs from {folder}/go.sum: {wanted}")
+    return zipfile.ZipFile(found["Zip"])
 
 
 def manifests(name: str, folder: str, module: str, pattern: str) -> str:
@@ -132,12 +141,12 @@ def manifests(name: str, folder: str, module: str, pattern: str) -> str:
     sums = hashlib.sha256((HERE / folder / "go.sum").read_bytes()).hexdigest()[:16]
     target = cache_root() / f"{name}-{sums}.yaml"
     if not target.exists():
-        with _alone(name):
-            files = sorted(module_folder(folder, module).glob(pattern))
+        with _alone(name), _module(folder, module) as archive:
+            files = sorted(fnmatch.filter(archive.namelist(), f"{module}@*/{pattern}"))
             if not files:
                 raise ClusterError(f"no file {pattern} in the Go module {module}")
             part = target.with_suffix(".part")
-            part.write_text("\n---\n".join(file.read_text() for file in files))
+            part.write_text("\n---\n".join(archive.read(file).decode() for file in files))
             part.rename(target)
     return target.read_text()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster import build, given, images, machine
 from tests.cluster.api import Api
 from tests.cluster.cluster import Cluster
-from tests.cluster.place import ClusterError, Place, slot_from_environment
+from tests.cluster.place import ClusterError, Place, reserved, slot_from_environment
 from tests.cluster.space import IMAGES, Space, space
 
 APP = Path(__file__).parent / "app.py"
@@ -46,10 +46,8 @@ def skip_or_fail(reason: str) -> None:
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
     """Start a cluster unless one is there; one that was there before is left running."""
-    place = Place(slot_from_environment())
-    file = given.kubeconfig(place)
     run = secrets.token_hex(4)
-    if file:
+    if file := given.kubeconfig(Place(slot_from_environment())):
         api = Api.from_kubeconfig(file)
         yield Running(api, None, run)
         api.close()
@@ -61,14 +59,17 @@ def running() -> Iterator[Running]:
             build.binary(program, build=False)
     except ClusterError as error:
         skip_or_fail(str(error))
-    cluster = Cluster(place)
-    before = cluster.daemons.running("kube-apiserver")
-    cluster.up()
-    api = cluster.api()
-    yield Running(api, cluster, run)
-    api.close()
-    if not before:
-        cluster.down()
+    with reserved() as slot:
+        cluster = Cluster(Place(slot))
+        before = cluster.daemons.running("kube-apiserver")
+        try:
+            cluster.up()
+            api = cluster.api()
+            yield Running(api, cluster, run)
+            api.close()
+        finally:
+            if not before:
+                cluster.down()
 
 
 @pytest.fixture(scope="session")

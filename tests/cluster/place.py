@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 NODE_NAME = "node1"
 LAST_SLOT = 60
+SLOTS_OF_A_RUN = 4
 
 
 class ClusterError(Exception):
@@ -26,6 +30,22 @@ def slot_from_environment() -> int:
     if not text.isdecimal() or int(text) > LAST_SLOT:
         raise ClusterError(f"ONLYVIPS_CLUSTER_SLOT is {text!r}; give a whole number from 0 to {LAST_SLOT}")
     return int(text)
+
+
+@contextmanager
+def reserved() -> Iterator[int]:
+    """Reserve SLOTS_OF_A_RUN slots in a row for one run of tests: runs on one machine do not disturb each other."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    first = slot_from_environment()
+    for slot in range(first, LAST_SLOT + 2 - SLOTS_OF_A_RUN, SLOTS_OF_A_RUN):
+        with (cache_root() / f"run-{slot}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield slot
+            return
+    raise ClusterError(f"all slots from {first} on are in use by other runs of these tests; wait for one to end")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.cluster import build, given
 from tests.cluster.conftest import skip_or_fail
 from tests.cluster.images import Image, layer
 from tests.cluster.load import Aim, Tally
-from tests.cluster.place import ClusterError, Place, slot_from_environment
+from tests.cluster.place import ClusterError, Place, reserved, slot_from_environment
 from tests.cluster.process import send, started, wait
 
 GO = (1, 26, 0)
@@ -32,6 +32,17 @@ def test_wrong_slot_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> No
     monkeypatch.setenv("ONLYVIPS_CLUSTER_SLOT", text)
     with pytest.raises(ClusterError, match="from 0 to 60"):
         slot_from_environment()
+
+
+def test_two_runs_on_one_machine_have_slots_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("ONLYVIPS_CLUSTER_SLOT", "52")
+    with reserved() as one, reserved() as two:
+        assert (one, two) == (52, 56)
+        with pytest.raises(ClusterError, match="all slots"), reserved():
+            pass
+    with reserved() as again:
+        assert again == 52
 
 
 def test_key_changes_with_sums_sources_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
