@@ -104,3 +104,10 @@ def namespace(running: Running) -> Iterator[Space]:
 def api(running: Running) -> Api:
     """Return a client with the administrator's rights."""
     return running.api
+
+
+@pytest.fixture(scope="session")
+def gateway_api(running: Running) -> None:
+    """Demand the resources of the Gateway API, which a foreign cluster may lack."""
+    if running.api.call("GET", "/apis/gateway.networking.k8s.io/v1").status == 404:
+        skip_or_fail("the cluster of KUBECONFIG has no Gateway API: apply its standard resource definitions there")

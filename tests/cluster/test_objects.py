@@ -16,7 +16,7 @@ WEIGHTS = "/spec/rules/0/backendRefs"
 
 
 @pytest.fixture
-def route(namespace: Space) -> str:
+def route(namespace: Space, gateway_api: None) -> str:
     """Return the path of an HTTPRoute with weights 100 and 0 and the fence 1."""
     namespace.route("none", "shop.test", {"stable": 100, "canary": 0})
     path = namespace.path("httproutes", "shop")
