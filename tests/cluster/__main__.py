@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start what does not run; print how long each part took")
     up.add_argument("--no-gateways", action="store_true", help="start neither Traefik nor Contour")
     up.add_argument("--metrics", action="store_true", help="start the metrics server too (compiles it once)")
-    up.add_argument("--throttle", default="2s", help="shortest time between two configurations of Traefik (default 2s)")
+    up.add_argument("--throttle", default="", help="shortest time between two configurations of Traefik (at first 2s)")
     commands.add_parser("stop", help="end all processes; the next `up` goes on with the same state")
     commands.add_parser("down", help="end all processes and remove everything but the cache")
     commands.add_parser("status", help="list components with process id and memory (proportional set size)")

@@ -105,7 +105,8 @@ def _compile(program: Program, target: Path) -> None:
     words = ("build", "-C", HERE / program.folder, "-mod=readonly", "-trimpath", "-ldflags", LDFLAGS, "-o", part)
     done = attempt("nice", "-n", "10", go_command(), *words, program.package, seconds=BUILD_SECONDS, env=environment)
     if done.returncode:
-        raise ClusterError(f"`go build` of {program.folder} failed: {done.stderr.strip()[-2000:]}")
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading ")]
+        raise ClusterError(f"`go build` of {program.folder} failed: exit {done.returncode} {' | '.join(lines)[-2000:]}")
     part.rename(target)
     sys.stderr.write(f"built {target.name} in {time.monotonic() - begun:.0f} s\n")
     _forget_old(target)

@@ -52,7 +52,7 @@ class Cluster:
         """Return a client with the administrator's rights."""
         return Api.from_kubeconfig(self.place.kubeconfig)
 
-    def up(self, *, with_gateways: bool = True, with_metrics: bool = False, throttle: str = "2s") -> Times:
+    def up(self, *, with_gateways: bool = True, with_metrics: bool = False, throttle: str = "") -> Times:
         """Start what does not run; return when each part was ready."""
         if missing := machine.missing_parts():
             raise ClusterError(missing)

@@ -142,14 +142,18 @@ def program(name: str) -> Path:
     return Path(found)
 
 
-def start(daemons: Daemons, throttle: str = "2s") -> None:
+def start(daemons: Daemons, throttle: str = "") -> None:
     """Start what does not run of both gateways, and wait until they answer.
 
-    `throttle` is the shortest time between two configurations of Traefik; 2s is its default.
+    `throttle` is the shortest time between two configurations of Traefik: by default that of the last start, at first
+    Traefik's own default of 2s.
     """
-    start_traefik(daemons, throttle)
-    start_contour(daemons)
     place = daemons.place
+    kept = place.state / "throttle"
+    if throttle or not kept.exists():
+        kept.write_text(throttle or "2s")
+    start_traefik(daemons, kept.read_text())
+    start_contour(daemons)
     traefik = f"http://{place.node_ip}:{TRAEFIK_ADMIN}/ping"
     wait("Traefik ready", lambda: _answers(traefik), 30, lambda: daemons.require("traefik"))
     envoy = f"http://{place.node_ip}:{ENVOY_STATS}/ready"
@@ -161,7 +165,7 @@ def _answers(url: str) -> bool:
         return bool(answer.status == 200)
 
 
-def start_traefik(daemons: Daemons, throttle: str = "2s") -> None:
+def start_traefik(daemons: Daemons, throttle: str) -> None:
     """Start Traefik, scoped to its own Gateway."""
     place = daemons.place
     buckets = "0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10"
