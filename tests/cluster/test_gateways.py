@@ -64,6 +64,7 @@ def test_weights_split_users(api: Api, shop: Space, own: Cluster, gateway: Gatew
     """10,000 requests lie within four standard errors of the weight; 0 and 100 % are exact."""
     shift(api, shop, own, gateway, tenths)
     tally = count(aim(own, gateway, requests=REQUESTS))
+    print(f"{gateway.name} at {tenths / 10} %: {tally.revisions}, {tally.failures} failures")
     assert (tally.requests, tally.failures) == (REQUESTS, 0), tally
     share = tenths / 1000
     error = math.sqrt(share * (1 - share) / REQUESTS)
