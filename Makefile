@@ -28,7 +28,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow and not cluster" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry --ignore=tests/gate --ignore=tests/sandbox --ignore=tests/reporting --ignore=tests/browser --ignore=tests/crash
+	$(BIN)/python -m pytest -q -m "not slow and not cluster" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry/test_sources.py --ignore=tests/suites --ignore=tests/sandbox --ignore=tests/reporting --ignore=tests/browser --ignore=tests/crash --ignore=tests/cli/test_progress.py
 
 cluster: $(READY)  ## tests on a real Kubernetes cluster: root, Go and Debian packages (`.ci/cluster.sh prepare`)
 	$(BIN)/python -m tests.cluster build
@@ -48,7 +48,7 @@ long: $(READY)  ## what does not fit into CI: once per issue, its table is commi
 	$(BIN)/python -m tests.crash.faults
 	$(BIN)/python -m tests.crash.cells
 	$(BIN)/python -m tests.e2e.faults
-	$(BIN)/python -m tests.gate.mutations --healthy 200
+	$(BIN)/python -m tests.suites.mutations --healthy 200
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/gate/test_hostile_suites.py
 	$(BIN)/python -m tests.cluster build node contour metrics-server
 	$(BIN)/python -m tests.cluster cycles 10

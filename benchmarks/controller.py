@@ -9,7 +9,7 @@ import time
 import psutil
 
 from benchmarks.table import Row, show
-from tests.e2e.rig import Rig
+from tests.testing.platform_rig import Rig
 
 SECONDS = 60
 RATE = 600

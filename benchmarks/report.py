@@ -10,17 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.table import Row, show
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.plan import Step
-from onlyvips_release.publish import publish, read
-from onlyvips_release.reporting.report import report
-from onlyvips_release.reporting.story import changes
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.plan import Step
+from onlyvips_release.reporting.folder import publish, read
+from onlyvips_release.reporting.html import report
+from onlyvips_release.reporting.timeline import changes
 from onlyvips_release.runner import Runner
-from onlyvips_release.simulation import World
-from tests.plans import make_plan
-from tests.reporting.kept import RELEASES, suite
-from tests.test_runner import started
+from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.layout import Reports
+from tests.testing.crash_world import started
+from tests.testing.kept_releases import RELEASES, suite
+from tests.testing.plans import make_plan
+from tests.testing.simulation import World
 
 RESULTS = 10_000
 
@@ -70,7 +71,7 @@ def baked(folder: Path) -> float:
     journal.append(first)
     Runner(release, ports, journal.append).run()
     begun = time.process_time()
-    publish(folder / "journal.jsonl", folder.parents[1] / "reports")
+    publish(folder / "journal.jsonl", Reports(folder.parents[1] / "reports", world.plan.platform))
     return time.process_time() - begun
 
 

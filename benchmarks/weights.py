@@ -8,7 +8,7 @@ import time
 
 from benchmarks.table import Row, percentile, show
 from onlyvips_release.sandbox.load import Load
-from tests.traffic.rig import bench
+from tests.testing.router_rig import bench
 
 CHANGES = 200
 

@@ -3,8 +3,8 @@
 import sys
 
 from onlyvips_release import Platform, ReleaseError
-from onlyvips_release.events import Event, Sampled
-from onlyvips_release.lifecycle import Release
+from onlyvips_release.core.events import Event, Sampled
+from onlyvips_release.core.lifecycle import Release
 
 
 def tell(event: Event, release: Release) -> None:

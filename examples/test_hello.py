@@ -2,7 +2,7 @@
 
 import httpx
 
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target
 
 
 def test_greets_with_its_revision(service: Target, api: httpx.Client) -> None:

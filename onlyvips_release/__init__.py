@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from onlyvips_release.errors import PlanError, ReleaseError
 
 if TYPE_CHECKING:
-    from onlyvips_release.wiring import Platform
+    from onlyvips_release.platform import Platform
 
 __version__ = "0.1.0"
 __all__ = ["PlanError", "Platform", "ReleaseError", "__version__"]
@@ -27,7 +27,7 @@ __all__ = ["PlanError", "Platform", "ReleaseError", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Platform":
-        from onlyvips_release.wiring import Platform  # noqa: PLC0415 - everything heavy hangs on it
+        from onlyvips_release.platform import Platform  # noqa: PLC0415 - everything heavy hangs on it
 
         return Platform
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

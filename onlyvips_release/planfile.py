@@ -21,7 +21,7 @@ import yaml
 from onlyvips_release.errors import PlanError, Problem
 
 if TYPE_CHECKING:
-    from onlyvips_release.plan import ReleasePlan
+    from onlyvips_release.core.plan import ReleasePlan
     from onlyvips_release.planmodel import Loc
 
 LARGEST = 1_000_000

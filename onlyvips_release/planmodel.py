@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from onlyvips_release import plan
+from onlyvips_release.core import plan
 from onlyvips_release.errors import PlanError
 
 Loc = tuple[int | str, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onlyvips_release.plan import JudgePlan, ReleasePlan, Service, Suite
+from onlyvips_release.core.plan import JudgePlan, ReleasePlan, Service, Suite
 
 
 def describe(plan: ReleasePlan) -> str:

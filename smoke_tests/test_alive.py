@@ -7,8 +7,7 @@ import time
 import httpx
 import pytest
 
-from onlyvips_release.expect import answered, body_of, field, require, same
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target, answered, body_of, field, require, same
 
 BACKEND = pytest.mark.service("backend-api")
 FRONTS = ("miniapp", "showcu-panel")
@@ -27,8 +26,8 @@ def health_path(service: Target) -> str:
 def test_health_says_healthy(service: Target, onlyvips_api: httpx.Client) -> None:
     answer = answered(onlyvips_api.get(health_path(service)))
     is_json = "json" in answer.headers.get("content-type", "")
-    said = str(body_of(answer).get("status")) if is_json else answer.text
-    require(said.strip().lower() in HEALTHY, "health", expected=f"one of {', '.join(HEALTHY)}", got=repr(said[:80]))
+    status = str(body_of(answer).get("status")) if is_json else answer.text
+    require(status.strip().lower() in HEALTHY, "health", expected=f"one of {', '.join(HEALTHY)}", got=repr(status[:80]))
 
 
 @pytest.mark.severity("critical")

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from onlyvips_release.expect import Mismatch, require
-from onlyvips_release.targets import Target, output_of
+from onlyvips_release.expect import Mismatch, Target, output_of, require
 
 WITHIN = 3.0
 """Seconds in which a bot at work handles an update."""

@@ -10,8 +10,7 @@ import re
 import httpx
 import pytest
 
-from onlyvips_release.expect import answered, require, same
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target, answered, require, same
 
 pytestmark = [pytest.mark.service("miniapp", "showcu-panel"), pytest.mark.severity("critical")]
 

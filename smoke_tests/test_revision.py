@@ -8,9 +8,8 @@ import httpx
 import psutil
 import pytest
 
-from onlyvips_release.clients.processes import birth
-from onlyvips_release.expect import answered, require, same
-from onlyvips_release.targets import Target, output_of
+from onlyvips_release.clients.process import birth
+from onlyvips_release.expect import Target, answered, output_of, require, same
 
 pytestmark = pytest.mark.severity("blocker")
 BROKEN = ("Traceback (most recent call last)", "CRITICAL", "panic:", "crash:")

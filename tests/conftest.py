@@ -10,17 +10,18 @@ SLICES = (
     "browser",
     "crash",
     "reporting",
-    "telemetry",
+    "cli/test_progress.py",
+    "telemetry/test_sources.py",
     "e2e/test_ci.py",
     "e2e/test_examples.py",
     "e2e/test_external.py",
     "e2e/test_faults.py",
     "e2e/test_metrics.py",
     "e2e/test_state.py",
-    "gate/test_canary_checks.py",
-    "gate/test_suites.py",
-    "gate/test_traps.py",
-    "judge/test_table.py",
+    "suites/test_canary_checks.py",
+    "suites/test_suites.py",
+    "suites/test_traps.py",
+    "core/judge/test_table.py",
 )
 
 

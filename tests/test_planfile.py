@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.codec import decode, encode
+from onlyvips_release.core.plan import OnInconclusive, ReleasePlan, Step
 from onlyvips_release.errors import PlanError
-from onlyvips_release.plan import OnInconclusive, ReleasePlan, Step
-from onlyvips_release.plancodec import decode, encode
 from onlyvips_release.planfile import load
-from tests.plans import make_plan
+from tests.testing.plans import make_plan
 
 GOOD = """\
 version: 1
@@ -237,6 +237,8 @@ def test_plan_survives_the_journal(tmp_path: Path) -> None:
 
 
 def test_reading_a_journal_needs_neither_pydantic_nor_yaml() -> None:
-    code = "import onlyvips_release.journal, sys; print({'pydantic', 'yaml', 'httpx', 'pytest'} & set(sys.modules))"
+    code = (
+        "import onlyvips_release.state.journal, sys; print({'pydantic', 'yaml', 'httpx', 'pytest'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -18,16 +18,16 @@ from numpy.random import RandomState
 
 from benchmarks.judge import peers
 from benchmarks.judge.worlds import SCRAPE, WEIGHT, Array, Errors, Gauge, Latency, Outcome, Span, traffic, volume
-from onlyvips_release.judge.compare import Compare, Lines, likelihood_ratios
-from onlyvips_release.judge.dispersion import History, phi0, start
-from onlyvips_release.judge.gauge import Gauge as Level
-from onlyvips_release.judge.gauge import Leak, spread
-from onlyvips_release.judge.ingest import Ingest
-from onlyvips_release.judge.interval import Interval
-from onlyvips_release.judge.latency import Latency as Edges
-from onlyvips_release.judge.latency import choose
-from onlyvips_release.judge.volume import Volume
-from onlyvips_release.model import Series
+from onlyvips_release.core.judge.compare import Compare, Lines, likelihood_ratios
+from onlyvips_release.core.judge.dispersion import History, phi0, start
+from onlyvips_release.core.judge.gauge import Gauge as Level
+from onlyvips_release.core.judge.gauge import Leak, spread
+from onlyvips_release.core.judge.ingest import Ingest
+from onlyvips_release.core.judge.interval import Interval
+from onlyvips_release.core.judge.latency import Latency as Edges
+from onlyvips_release.core.judge.latency import choose
+from onlyvips_release.core.judge.volume import Volume
+from onlyvips_release.core.model import Series
 
 Run = Callable[[RandomState], Outcome]
 DEFAULT = Lines(1.2, 0.001, 1.5, 0.005)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import json
 import math
+import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,40 @@ COMMAND = "python -m benchmarks.judge"
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def source_hash(folder: str = "onlyvips_release/judge") -> str:
-    """Of everything that decides."""
-    found = hashlib.sha256()
-    for path in sorted((ROOT / folder).glob("*.py")):
-        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()
+def source_hash(folder: str = "onlyvips_release/core/judge") -> str:
+    """Of everything that decides: each definition's code, wherever it stands; docstrings, comments and imports are out.
+
+    So a definition may move to another file, and may be explained better, without 75 minutes of simulation. The
+    package's `__init__` is out too: it only names what stands in the other files.
+    """
+    files = sorted(path for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py")
+    found = sorted(code for path in files for code in definitions(path.read_text()))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def definitions(text: str) -> list[str]:
+    """The code of each statement of a module without blanks, comments and docstrings; imports and `__all__` are out."""
+    found = []
+    for statement in ast.parse(text).body:
+        code = ast.get_source_segment(text, statement) or ""
+        imports = isinstance(statement, ast.Import | ast.ImportFrom) or code.startswith("if TYPE_CHECKING:")
+        if not imports and not isinstance(statement, ast.Expr) and not code.startswith("__all__ = "):
+            found.append(without_prose(code))
+    return found
+
+
+def without_prose(code: str) -> str:
+    """Its tokens in a row; a string that is a statement of its own is prose."""
+    kept, line = list[str](), list[tokenize.TokenInfo]()
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.NEWLINE:
+            prose = all(part.type == tokenize.STRING for part in line)
+            kept += [] if prose else [part.string for part in line]
+            line = []
+        elif token.type not in layout:
+            line.append(token)
+    return " ".join(kept)
 
 
 def is_peer(column: str) -> bool:

@@ -1,4 +1,4 @@
-"""Generators of judge.md section 10. A whole run is drawn at once, from numpy's frozen legacy streams."""
+"""Generators of the judge's acceptance table. A whole run is drawn at once, from numpy's frozen legacy streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from onlyvips_release.judge.buckets import edge
+from onlyvips_release.core.judge.buckets import edge
 
 Array = NDArray[Any]
 Outcome = dict[str, float | None]

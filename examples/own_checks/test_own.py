@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from onlyvips_release.expect import answered, require, same
-from onlyvips_release.targets import Target
+from onlyvips_release.expect import Target, answered, require, same
 
 
 @pytest.mark.severity("blocker")  # blocker and critical end the suite at once, and the release with it

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from onlyvips_release.model import Verdict
-from onlyvips_release.reporting.story import Check, Run, Story
-from onlyvips_release.reporting.words import clean
+from onlyvips_release.core.model import Verdict
+from onlyvips_release.reporting.timeline import Check, Run, Story
+from onlyvips_release.reporting.wording import clean
 
 
 def junit(story: Story) -> str:

@@ -13,15 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from onlyvips_release import events
-from onlyvips_release.judge import MetricView
-from onlyvips_release.lifecycle import Release
+from onlyvips_release.core import events
+from onlyvips_release.core.judge import MetricView
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.reporting.terminal import line, waiting
-from onlyvips_release.reporting.words import clean, percent
+from onlyvips_release.reporting.wording import clean, percent
 
 BARS = "▁▂▃▄▅▆▇█"
 LINES = 8
-"""Things that happened which stay in sight."""
+"""How many of the newest lines are on the screen."""
 
 COLOURS = {"FAIL": "red", "PASS": "green"}
 
@@ -32,7 +32,7 @@ class View:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self.release: Release | None = None
-        self.told: list[str] = []
+        self.lines: list[str] = []
         self.rates: dict[str, deque[float]] = {}
         self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
 
@@ -42,7 +42,7 @@ class View:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.live.__exit__(kind, error, at)
-        for text in self.told:
+        for text in self.lines:
             self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def __call__(self, event: events.Event, release: Release) -> None:
@@ -53,7 +53,7 @@ class View:
                 rate = view.canary_bad / view.canary_total if view.canary_total else 0.0
                 self.rates.setdefault(view.service, deque(maxlen=24)).append(rate)
         if text := line(event, release):
-            self.told.append(f"{datetime.now().astimezone():%H:%M:%S} {release.phase:<12} {clean(text, 400)}")
+            self.lines.append(f"{datetime.now().astimezone():%H:%M:%S} {release.phase:<12} {clean(text, 400)}")
 
     def render(self) -> Group:
         """What is on the screen now."""
@@ -62,7 +62,7 @@ class View:
             return Group(Text("starting"))
         weight = "not confirmed" if release.weight is None else f"{release.weight} %"
         head = Text(f"{release.id}  {release.phase}  canary weight {weight}", style="bold")
-        last = (Text(text, style=style(text), overflow="ellipsis", no_wrap=True) for text in self.told[-LINES:])
+        last = (Text(text, style=style(text), overflow="ellipsis", no_wrap=True) for text in self.lines[-LINES:])
         return Group(head, self.progress(release), self.counts(release), *last)
 
     def progress(self, release: Release) -> Table:
@@ -71,9 +71,9 @@ class View:
         if release.phase in (events.Phase.BAKING, events.Phase.PAUSED, events.Phase.WATCHING):
             limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
             whole = limit.total_seconds()
-            bar = ProgressBar(total=whole, completed=min(release.baked, whole), width=40)
+            bar = ProgressBar(total=whole, completed=min(release.evidence.baked, whole), width=40)
             step = f"step {release.step + 1} of {len(release.plan.steps)}"
-            row.add_row(bar, f"{release.baked:.0f} of {whole:.0f} s, {step}")
+            row.add_row(bar, f"{release.evidence.baked:.0f} of {whole:.0f} s, {step}")
         else:
             row.add_row(f"waiting for {waiting(release)}")
         return row
@@ -92,7 +92,7 @@ class View:
 
 def errors(release: Release) -> list[MetricView]:
     """The judge's view of each service's failures."""
-    return [view for view in release.judge.views() if view.metric == "errors"]
+    return [view for view in release.evidence.judge.views() if view.metric == "errors"]
 
 
 def sparkline(values: list[float]) -> str:

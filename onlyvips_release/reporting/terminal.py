@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from onlyvips_release import events
-from onlyvips_release.lifecycle import Release, next_command
-from onlyvips_release.model import Verdict
-from onlyvips_release.reporting.words import one_line
+from onlyvips_release.core import commands, events
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.model import Verdict
+from onlyvips_release.reporting.wording import one_line
 
 
 def line(event: events.Event, release: Release) -> str:
-    """What happened, in words; "" = nothing worth a line."""
+    """An event as one line of text; "" = not worth a line."""
     match event:
         case events.Started(release=name, revisions=revisions):
             pairs = ", ".join(f"{s} {arms.get('stable')} -> {arms['canary']}" for s, arms in revisions.items())  # type: ignore[call-overload,index]  # Arm is a str
@@ -59,14 +59,14 @@ def line(event: events.Event, release: Release) -> str:
 
 
 class Printer:
-    """Prints events as they come; `every` = seconds after which silence is broken by a heartbeat.
+    """Prints events as they come; `every`: seconds without a line after which a heartbeat is printed.
 
-    Samples bring heartbeats along; where nothing is sampled `beat` must be called, by whoever has a thread for it.
+    Samples cause heartbeats; in phases without samples a thread of the caller must call `beat`.
     """
 
     def __init__(self, write: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
         self.write, self.now, self.every = write, now, every
-        self.last = 0.0
+        self.last_line = 0.0
         self.release: Release | None = None
 
     def __call__(self, event: events.Event, release: Release) -> None:
@@ -76,37 +76,37 @@ class Printer:
         if not text and isinstance(event, events.Sampled) and self._silent():
             text = heartbeat(event, release)
         if text:
-            self._say(text, release)
+            self._print(text, release)
 
     def beat(self) -> None:
-        """Break a silence: what is waited for, and how long at most."""
+        """Print what is waited for, and how long at most, where no line came for `every` seconds."""
         release = self.release
         if release is not None and not release.finished and self._silent():
-            self._say(f"still waiting for {waiting(release)}", release)
+            self._print(f"still waiting for {waiting(release)}", release)
 
     def _silent(self) -> bool:
-        return self.now().timestamp() - self.last >= self.every
+        return self.now().timestamp() - self.last_line >= self.every
 
-    def _say(self, text: str, release: Release) -> None:
+    def _print(self, text: str, release: Release) -> None:
         stamp = self.now()
-        self.last = stamp.timestamp()
+        self.last_line = stamp.timestamp()
         self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}\n")
 
 
 def waiting(release: Release) -> str:
     """What the command under way waits for, and its limit."""
     plan = release.plan
-    match next_command(release):
-        case events.Prepare():
+    match commands.next_command(release):
+        case commands.Prepare():
             return "stable's pinned answers"
-        case events.StartCanary():
+        case commands.StartCanary():
             longest = max(s.health.within.total_seconds() for s in plan.routed if s.health) if plan.routed else 0
             return f"the canary to become ready, at most {longest:g} s for each service"
-        case events.RunSmoke(arm):
+        case commands.RunSmoke(arm):
             return f"the smoke suite on {arm}, at most {plan.smoke.deadline.total_seconds():g} s"
-        case events.Shift(weight):
+        case commands.Shift(weight):
             return f"the router to confirm {weight} %"
-        case events.Observe():
+        case commands.Observe():
             return f"the next sample, every {plan.judge.tick.total_seconds():g} s"
         case None:
             return "the end"
@@ -117,13 +117,13 @@ def waiting(release: Release) -> str:
 def heartbeat(event: events.Sampled, release: Release) -> str:
     """What is waited for, the last values, the limit."""
     limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
-    told = f"{release.weight} %, {release.baked:.0f} of {limit.total_seconds():.0f} s"
+    held = f"{release.weight} %, {release.evidence.baked:.0f} of {limit.total_seconds():.0f} s"
     if event.trouble:
-        return f"{told}; not judged: {event.trouble}"
-    word = release.judge.look()
-    rows = [view for view in release.judge.views() if view.metric == "errors"]
-    seen = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
-    return f"{told}; failed/requests canary vs stable: {seen}; evidence against {word.R:.2g} of {word.threshold:.0f}"
+        return f"{held}; not judged: {event.trouble}"
+    look = release.evidence.judge.look()
+    rows = [view for view in release.evidence.judge.views() if view.metric == "errors"]
+    counts = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
+    return f"{held}; failed/requests canary vs stable: {counts}; evidence against {look.R:.2g} of {look.threshold:.0f}"
 
 
 def verdict_of(release: Release) -> Verdict:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onlyvips_release.clients.attempt_log import BUSINESS, LINE
+from onlyvips_release.core.judge.buckets import bucket
 from onlyvips_release.errors import Unavailable
-from onlyvips_release.judge.buckets import bucket
 
 BLOCK = 1 << 18
 """Bytes in memory at once."""

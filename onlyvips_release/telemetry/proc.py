@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onlyvips_release.model import Instance
+from onlyvips_release.core.model import Instance
 
 LOOK_EVERY = 10.0
 """Seconds between two looks for new instances and descendants: they cost 14 us for each process of the machine."""

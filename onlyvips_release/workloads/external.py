@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from pathlib import Path
+from datetime import timedelta
 from urllib.parse import urlsplit
 
+from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.plan import Revision, Service
+from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
-from onlyvips_release.model import Arm, Endpoint, Instance
-from onlyvips_release.plan import Revision, Service
-from onlyvips_release.ports import Files
+from onlyvips_release.state.layout import Layout
 
 
 class ExternalWorkload:
     """Two addresses that were there before us and stay after us."""
 
-    def __init__(self, service: Service, state: Path, files: Files) -> None:
+    def __init__(self, service: Service, layout: Layout, files: Files) -> None:
         self.service, self.files = service, files
-        self.record = state / "live" / f"external.{service.name}.json"
+        self.record = layout.external(service.name)
 
     def inspect(self) -> tuple[Instance, ...]:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""
@@ -47,12 +48,16 @@ class ExternalWorkload:
         self.files.write(self.record.name, json.dumps(known).encode())
         return (self._instance(Arm.STABLE, revision),)
 
-    def remove_canary(self, spare: str = "") -> None:
+    def remove_canary(self, keep_idle: str = "") -> None:
         """Nothing of it is ours."""
 
     def revive(self) -> tuple[str, ...]:
         """Nothing of it is ours."""
         return ()
+
+    def within(self, command: str) -> timedelta:
+        """Nothing is waited for."""
+        return timedelta(0)
 
     def stable(self) -> Revision | None:
         """The revision that users are on, None before the first installation."""

@@ -19,17 +19,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 
-from onlyvips_release import logpump
-from onlyvips_release.clients.processes import CHILDREN, birth, same
+from onlyvips_release.clients import log_pump
+from onlyvips_release.clients.process import CHILDREN, birth, same
+from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.plan import Process, Revision, Service
+from onlyvips_release.core.ports import Clock, Files
+from onlyvips_release.environment import inherited
 from onlyvips_release.errors import NotReady, Refused
-from onlyvips_release.model import Arm, Endpoint, Instance
-from onlyvips_release.plan import Process, Revision, Service
-from onlyvips_release.ports import Clock, Files
-from onlyvips_release.targets import LOG_BEGINS, output_of
+from onlyvips_release.state.files import make_folder
+from onlyvips_release.state.layout import Layout
 
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
@@ -60,14 +63,16 @@ class Slot:
 
 
 class ProcessWorkload:
-    """The instances of one service on this machine. `secrets` gives the values of the plan's `env_from` names."""
+    """The instances of one service on this machine. `variables`: this command's, of which they inherit `env_from`."""
 
-    def __init__(self, service: Service, state: Path, files: Files, clock: Clock, secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self, service: Service, layout: Layout, files: Files, clock: Clock, variables: Mapping[str, str]
+    ) -> None:
         if service.process is None:
             raise ValueError(f"{service.name} has no process")
         self.service, self.process = service, service.process
-        self.state, self.files, self.clock, self.secrets = state, files, clock, secrets
-        self.record = state / "live" / f"workload.{service.name}.json"
+        self.layout, self.files, self.clock, self.variables = layout, files, clock, variables
+        self.record = layout.processes(service.name)
 
     # --- the port ---------------------------------------------------------------------------------------------------
 
@@ -102,11 +107,11 @@ class ProcessWorkload:
         self._save(parts)
         return (self._instance(parts[chosen.name]),)
 
-    def remove_canary(self, spare: str = "") -> None:
-        """Stop all but stable (and revision `spare`); their logs stay."""
+    def remove_canary(self, keep_idle: str = "") -> None:
+        """Stop all but stable (and revision `keep_idle`); their logs stay."""
         slots = self.slots()
         for slot in slots.values():
-            if slot.part != Arm.STABLE and slot.revision.name != (spare or None):
+            if slot.part != Arm.STABLE and slot.revision.name != (keep_idle or None):
                 self._stop(slot)
                 slots = {name: s for name, s in slots.items() if name != slot.name}
                 self._save(slots)
@@ -119,6 +124,11 @@ class ProcessWorkload:
                 self._start(slot.name, Arm.STABLE, slot.revision)
                 done.append(f"{self.service.name} {slot.revision.name}")
         return tuple(done)
+
+    def within(self, command: str) -> timedelta:
+        """To become ready, and for what was there to stop."""
+        ready = self.service.health.within if self.service.health else timedelta(seconds=SETTLE)
+        return ready + self.process.drain + timedelta(seconds=10)
 
     # --- beyond the port: between releases --------------------------------------------------------------------------
 
@@ -169,8 +179,8 @@ class ProcessWorkload:
         if port is not None:
             refuse_taken(self.service.name, port)
         words = [word.replace("{port}", str(port)).replace("{python}", sys.executable) for word in revision.command]
-        log = self.state / "log" / f"{self.service.name}.{name}.log"
-        log.parent.mkdir(mode=0o700, exist_ok=True)
+        log = self.layout.service_log(self.service.name, name)
+        make_folder(log.parent)
         child = spawn(words, self._environment(revision), self.process, log, self.service.name)
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
         slot = Slot(name, part, revision, child.pid, birth(child.pid), digest, port, str(log))
@@ -178,14 +188,13 @@ class ProcessWorkload:
         return slot
 
     def _environment(self, revision: Revision) -> dict[str, str]:
-        missing = [name for name in self.process.env_from if name not in self.secrets]
+        missing = [name for name in self.process.env_from if name not in self.variables]
         if missing:
             raise Refused(
                 f"{self.service.name}: {', '.join(missing)} is not set in the environment",
                 remedy="the plan's env_from names it: export it for this command",
             )
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if name in os.environ}
-        return {**kept, **{name: self.secrets[name] for name in self.process.env_from}, **revision.env}
+        return {**inherited(self.variables, *self.process.env_from), **revision.env}
 
     def _ready(self, slot: Slot) -> Instance:
         """Wait for GET health = 200 from this very process; without a health path: for a second of life."""
@@ -209,7 +218,7 @@ class ProcessWorkload:
     def _failed(self, slot: Slot, why: str) -> str:
         self.clock.sleep(LAST_WORDS)
         with contextlib.suppress(OSError):
-            last = output_of(slot.log).splitlines()[-3:]
+            last = log_pump.output_of(slot.log).splitlines()[-3:]
             why += "; its last words: " + " / ".join(line[:200] for line in last) if last else ""
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 
@@ -251,7 +260,7 @@ def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, se
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
     writer = -1
     try:
-        writer, pump = logpump.start(str(log), LOG_BEGINS)
+        writer, pump = log_pump.start(str(log), log_pump.LOG_BEGINS)
         CHILDREN.append(pump)
         child = subprocess.Popen(
             words,

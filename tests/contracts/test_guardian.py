@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +12,18 @@ from datetime import timedelta
 
 import pytest
 
-from onlyvips_release import events
+from onlyvips_release.core import events
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.ports import Guardian, Lease, Router
 from onlyvips_release.errors import LeaseLost
 from onlyvips_release.guardian import ProcessGuardian
-from onlyvips_release.journal import FileJournal
-from onlyvips_release.lease import FileLease
-from onlyvips_release.model import Arm
-from onlyvips_release.ports import Guardian, Lease, Router
-from onlyvips_release.simulation import SimLease, World
-from tests.crash.world import Point, watch_over
-from tests.plans import make_plan
-from tests.traffic.rig import TOKEN, bench
+from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.lease import FileLease
+from tests.testing.crash_world import Point, watch_over
+from tests.testing.plans import make_plan
+from tests.testing.router_rig import TOKEN, bench
+from tests.testing.simulated_ports import SimLease
+from tests.testing.simulation import World
 
 MINUTE = timedelta(minutes=1)
 
@@ -57,7 +59,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
         names = {"backend-api": {Arm.STABLE: "v1", Arm.CANARY: "v2"}}
         journal.append(events.Started("r0001", "embedded", plan, "", {"user": "test"}, names))
         words = [sys.executable, "-m", "onlyvips_release", "guardian", str(made.state), "r0001"]
-        guardian = ProcessGuardian(words, lambda: lease.fence, made.state / "log" / "guardian.log")
+        guardian = ProcessGuardian(words, lambda: lease.fence, made.layout.guardian_log, os.environ)
 
         def acted() -> list[events.GuardianActed]:
             return [event for event in journal.read() if isinstance(event, events.GuardianActed)]

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release.clock import SystemClock
+from onlyvips_release.core.ports import Lease
 from onlyvips_release.errors import LeaseHeld, LeaseLost
-from onlyvips_release.lease import FileLease, read_lease
-from onlyvips_release.ports import Lease
-from onlyvips_release.simulation import SimLease, World
-from tests.plans import make_plan
+from onlyvips_release.state.lease import FileLease, read_lease
+from tests.testing.plans import make_plan
+from tests.testing.simulated_ports import SimLease
+from tests.testing.simulation import World
 
 MINUTE = timedelta(minutes=1)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.model import Arm
-from onlyvips_release.ports import Router, Source
-from onlyvips_release.simulation import World
-from tests.plans import make_plan
-from tests.traffic.rig import bench
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.ports import Router, Source
+from tests.testing.plans import make_plan
+from tests.testing.router_rig import bench
+from tests.testing.simulation import World
 
 
 @pytest.fixture(params=["simulation", pytest.param("envoy", marks=pytest.mark.slow)])
@@ -60,7 +60,7 @@ def test_nothing_to_revive_while_it_lives(made: tuple[Router, Source, Any]) -> N
 
 def test_source_gives_cumulative_counts_of_both_arms(made: tuple[Router, Source, Any]) -> None:
     _, source, _ = made
-    first, second = source.sample(), source.sample()
+    first, second = source.sample().arms, source.sample().arms
     assert set(first) == set(second)
     for service, arms in first.items():
         assert set(arms) == set(Arm)

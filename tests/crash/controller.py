@@ -16,14 +16,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from onlyvips_release import runner
-from onlyvips_release.lease import StagedFiles
-from onlyvips_release.model import Request, SuiteResult, Verdict
-from onlyvips_release.operator import RequestFile
-from onlyvips_release.ports import Ports, SuiteRequest
-from onlyvips_release.simulation import SimRun
-from onlyvips_release.wiring import Platform
-from tests.crash.tap import tapped
+from onlyvips_release import upkeep
+from onlyvips_release.core.model import Request, SuiteResult, Verdict
+from onlyvips_release.core.ports import Ports, SuiteRequest
+from onlyvips_release.platform import Platform
+from onlyvips_release.state.files import StagedFiles
+from onlyvips_release.state.requests import RequestFile
+from tests.testing.simulated_ports import SimRun
+from tests.testing.tap import tapped
 
 
 class Passed:
@@ -66,11 +66,11 @@ class Strike:
 
 def main(plan: str, point: str, act: str) -> int:
     """One release."""
-    runner.MAIN_LOOP = timedelta(seconds=2) if act == "hang" else runner.MAIN_LOOP  # its bar is deadline + lease
+    upkeep.MAIN_LOOP = timedelta(seconds=2) if act == "hang" else upkeep.MAIN_LOOP  # its bar is deadline + lease
     platform = Platform.load(plan)
     platform.clock.listen()
     act, _, suites = act.partition("+")
-    strike = Strike(point, act, RequestFile(platform.state / "live"))
+    strike = Strike(point, act, RequestFile(platform.layout.request))
     if point.startswith("rename "):
         inside_the_write(point.removeprefix("rename "), strike)
     make = platform.ports

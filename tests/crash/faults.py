@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.rig import ROOT
+from tests.testing.platform_rig import ROOT
 
 CRASHES = "tests/crash/test_simulation.py"
 SIMULATION = f"{CRASHES}::test_crash_at_every_call_leaves_users_safe_and_is_ended_by_the_next_command"
@@ -33,21 +33,21 @@ class Fault:
 FAULTS = (
     Fault(
         "resume does not restart the step",
-        "lifecycle.py",
+        "core/lifecycle.py",
         "self.finished, self.weight, self.signal, self.signals = None, None, 0, 0",
         "self.finished, self.signal, self.signals = None, 0, 0",
         SIMULATION,
     ),
     Fault(
         "rollback forgets the router",
-        "lifecycle.py",
+        "core/lifecycle.py",
         "    if not release.committed:\n        if release.weight != 0:\n            return Shift(0)\n",
         "    if not release.committed:\n",
         SIMULATION,
     ),
     Fault(
         "promotion forgets the router",
-        "lifecycle.py",
+        "core/lifecycle.py",
         "    if release.weight != 100:\n        return Shift(100)\n    if release.committed:",
         "    if release.committed:",
         "tests/test_runner.py::test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them",
@@ -61,7 +61,7 @@ FAULTS = (
     ),
     Fault(
         "INCONCLUSIVE promotes",
-        "algebra.py",
+        "core/policy.py",
         "        case Verdict.INCONCLUSIVE:\n            return [judged, RollbackStarted(judged.sentence)]",
         "        case Verdict.INCONCLUSIVE:\n            return [replace(judged, verdict=Verdict.PASS)]",
         "tests/test_runner.py::test_no_traffic_is_inconclusive_and_never_blames_the_canary",
@@ -89,59 +89,59 @@ FAULTS = (
     ),
     Fault(
         "a take-over leaves the old stage where it is",
-        "lease.py",
+        "state/lease.py",
         "            if number < fence:\n                with",
         "            if number < 0:\n                with",
-        "tests/test_lease.py",
+        "tests/state/test_lease.py",
     ),
     Fault(
         "the heartbeat speaks for a hung main loop",
-        "lease.py",
+        "state/lease.py",
         "            if self.clock.monotonic() > self._deadline:\n                continue\n",
         "",
         "tests/contracts/test_lease.py",
     ),
     Fault(
         "a guardian that slept shoots the controller that slept beside it",
-        "lease.py",
+        "state/lease.py",
         "LONGEST_LOOK = 1.0",
         "LONGEST_LOOK = 1e9",
-        "tests/test_lease.py",
+        "tests/state/test_lease.py",
     ),
     Fault(
         "a pid that was used again is taken for the holder",
-        "clients/processes.py",
+        "clients/process.py",
         "abs(birth(pid) - started) < 0.005",
         "birth(pid) > 0",
-        "tests/test_lease.py",
+        "tests/state/test_lease.py",
     ),
     Fault(
         "the safe weight stays 0 behind the point of no return",
-        "lifecycle.py",
+        "core/lifecycle.py",
         "self.committed, self.safe_weight = True, safe_weight",
         "self.committed = True",
         "tests/test_runner.py::test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them",
     ),
     Fault(
         "recover goes on where stable is not proven",
-        "algebra.py",
+        "core/policy.py",
         "or release.routed_on(release.new)\n",
         "or release.committed\n",
         SIMULATION,
     ),
     Fault(
         "a living pid is refused without a renewal seen",
-        "lease.py",
+        "state/lease.py",
         "if found.renewed and not short:",
         "if not short:",
-        "tests/test_lease.py",
+        "tests/state/test_lease.py",
     ),
     Fault(
         "a journal that vanished is begun anew",
-        "journal.py",
+        "state/journal.py",
         "(os.O_CREAT if self.new else 0)",
         "os.O_CREAT",
-        "tests/test_journal.py",
+        "tests/state/test_journal.py",
     ),
     Fault(
         "a routes file that was edited under our version is believed",

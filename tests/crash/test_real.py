@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.crash.cells import Cell, chosen, commit, run
-from tests.crash.rig import CrashRig
+from tests.testing.crash_rig import CrashRig
 
 pytestmark = [pytest.mark.slow, pytest.mark.slice]
 SLICE = 25

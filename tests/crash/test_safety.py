@@ -21,8 +21,8 @@ import pytest
 
 from onlyvips_release.errors import Interfered
 from tests.crash.cells import WAYS, strike
-from tests.crash.rig import LEASE, CrashRig, Users, kill
-from tests.e2e.rig import mine
+from tests.testing.crash_rig import LEASE, CrashRig, Users, kill
+from tests.testing.platform_rig import mine
 
 pytestmark = pytest.mark.slow
 APPROVED: dict[str, Any] = {"steps": [{"weight": 10, "bake": "400ms", "approve": True}]}

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from onlyvips_release import events
+from onlyvips_release.core import events
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.model import Arm, Series, Verdict
 from onlyvips_release.demo import free_ports
-from onlyvips_release.lifecycle import Release
-from onlyvips_release.model import Arm, Series, Verdict
 from onlyvips_release.sandbox import backend, front
 from onlyvips_release.sandbox.faults import TABLE, Faults, spoil
 from onlyvips_release.sandbox.mix import API, default_mix
-from tests.e2e.rig import ROOT, Rig
-from tests.gate.box import SECRET, Box, box
-from tests.gate.mutations import Mutation, run
-from tests.judge.test_kinds import Arms, release
+from tests.core.judge.test_kinds import Arms, release
+from tests.suites.mutations import Mutation, run
+from tests.testing.platform_rig import ROOT, Rig
+from tests.testing.suite_box import SECRET, Box, box
 
 DOC = ROOT / "docs" / "faults.md"
 BACKEND, FRONT, BOT = "backend-api", "miniapp", "flirt-bot"

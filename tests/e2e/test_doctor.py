@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release import doctor
-from onlyvips_release.place import Place
-from tests.e2e.rig import ROOT, Rig
+from onlyvips_release.cli import doctor
+from onlyvips_release.environment import Environment
+from tests.testing.platform_rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
 Plan = dict[str, Any]
-SAMPLE = ROOT / "tests" / "samples" / "journal-0.1.0.jsonl"
+SAMPLE = ROOT / "tests" / "samples" / "journals" / "first.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def rig() -> Iterator[Rig]:
 def problems(rig: Rig, plan: Plan, **env: str) -> dict[str, str]:
     """Names and texts of the problems."""
     known = {name: value for name, value in {**rig.env, **env}.items() if value}
-    found = doctor.examine(rig.write(plan, "doctor.yaml"), Place(rig.state, rig.reports, known))
+    found = doctor.examine(rig.write(plan, "doctor.yaml"), Environment(rig.state, rig.reports, known))
     return {finding.name: finding.text for finding in found if finding.state == "problem"}
 
 
@@ -112,7 +112,7 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
     assert "r0009" in doctor.unfinished("journal", platform).text
     journal.unlink()
     assert doctor.unfinished("journal", platform).state == "ok"
-    stable = next(i for i in platform.workloads["miniapp"].inspect() if i.pid)
+    stable = next(i for i in platform.workload.inspect() if i.service == "miniapp" and i.pid)
     for pid in (stable.pid, rig.envoy()):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

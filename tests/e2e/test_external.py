@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.events import Phase
-from tests.e2e.rig import Rig
-from tests.traffic.rig import Bench, bench
+from onlyvips_release.core.events import Phase
+from tests.testing.platform_rig import Rig
+from tests.testing.router_rig import Bench, bench
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import pytest
 
 from onlyvips_release.sandbox.faults import TABLE
 from tests.e2e.faults import CHECKED, DOC, REAL, SIMULATED, by_judge, committed
-from tests.gate.box import own_environment
-from tests.gate.mutations import ROOT
+from tests.suites.mutations import ROOT
+from tests.testing.suite_box import own_environment
 
 ROWS = committed(DOC.read_text())
 

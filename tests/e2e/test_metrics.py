@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release import events
-from onlyvips_release.events import Phase
-from onlyvips_release.lifecycle import Release
-from tests.e2e.rig import Rig
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Phase
+from onlyvips_release.core.lifecycle import Release
+from tests.testing.platform_rig import Rig
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.codec import decode, encode
+from onlyvips_release.core.plan import BUSINESS, ReleasePlan
 from onlyvips_release.errors import PlanError
-from onlyvips_release.plan import BUSINESS, ReleasePlan
-from onlyvips_release.plancodec import decode, encode
 from onlyvips_release.planfile import load
-from tests.plans import service
+from tests.testing.plans import service
 
 PLAN = """\
 version: 1

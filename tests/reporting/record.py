@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.rig import ROOT, Rig
+from tests.testing.platform_rig import ROOT, Rig
 
 HERE = Path(__file__).parent / "releases"
 CHECKS = Path(__file__).parent / "checks"

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.plan import Identity
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
-from onlyvips_release.lease import StagedFiles
-from onlyvips_release.model import Arm
-from onlyvips_release.plan import Identity
+from onlyvips_release.state.files import StagedFiles
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.telemetry.probe import RouterProber, claim
 from onlyvips_release.traffic import envoy, envoy_config
 from onlyvips_release.traffic.envoy_config import TOTAL, entries, offset
-from tests.traffic.rig import TOKEN, Bench, bench, share
+from tests.testing.router_rig import TOKEN, Bench, bench, share
 
 pytestmark = pytest.mark.slow
 
@@ -259,7 +260,7 @@ def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() 
     with bench() as made:
         made.router.set_weight(30)
         made.ask(100)
-        start = made.source.sample()["backend-api"][Arm.STABLE][0].start
+        start = made.source.sample().arms["backend-api"][Arm.STABLE][0].start
         pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
         os.kill(pid, signal.SIGKILL)
         begun = time.monotonic()
@@ -271,7 +272,7 @@ def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() 
         assert time.monotonic() - begun < 2
         assert made.router.read_weight() == 30
         assert made.router.revive() == ()
-        fresh = made.source.sample()["backend-api"][Arm.STABLE][0]
+        fresh = made.source.sample().arms["backend-api"][Arm.STABLE][0]
         assert fresh.start != start
         assert fresh.good < 100
 
@@ -288,11 +289,11 @@ def test_router_whose_port_is_taken_when_it_must_come_back_is_unavailable_and_tr
 
 
 def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(plain: Bench, tmp_path: Path) -> None:
-    from onlyvips_release.lease import FileLease  # noqa: PLC0415
+    from onlyvips_release.state.lease import FileLease  # noqa: PLC0415
 
     lease = FileLease(tmp_path / "live", plain.clock)
     lease.acquire("test")
-    second = envoy.EnvoyRouter(tmp_path, plain.plan, lease, plain.clock)
+    second = envoy.EnvoyRouter(Layout.at(tmp_path), plain.plan, lease, plain.clock)
     with pytest.raises(Refused, match=rf"port {plain.ports['router']} is taken by pid \d+"):
         second.start()
     lease.release()
@@ -300,14 +301,14 @@ def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(p
 
 
 def test_long_state_folder_still_has_a_socket(tmp_path: Path) -> None:
-    from onlyvips_release.lease import FileLease  # noqa: PLC0415
+    from onlyvips_release.state.lease import FileLease  # noqa: PLC0415
 
     with bench() as made:
         made.router.stop()
         deep = tmp_path / ("d" * 90)
         lease = FileLease(deep / "live", made.clock)
         lease.acquire("test")
-        router = envoy.EnvoyRouter(deep, made.plan, lease, made.clock)
+        router = envoy.EnvoyRouter(Layout.at(deep), made.plan, lease, made.clock)
         router.start()
         assert router.read_weight() == 0
         socket = deep / "live" / "router" / "admin.sock"
@@ -322,7 +323,7 @@ def test_other_services_need_another_router(plain: Bench) -> None:
 
     plan = replace(plain.plan, services=(replace(plain.plan.services[0], name="other"),))
     with pytest.raises(Refused, match="other services"):
-        envoy.EnvoyRouter(plain.state, plan, plain.lease, plain.clock).start()
+        envoy.EnvoyRouter(plain.layout, plan, plain.lease, plain.clock).start()
 
 
 def test_binary_that_is_no_new_envoy_is_refused(tmp_path: Path) -> None:
@@ -389,7 +390,7 @@ def test_safe_weights_need_no_disk_space_once_they_were_braced(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     plain.router.set_weight(10)
-    plain.router.brace()
+    plain.router.prepare_safe_weights()
     monkeypatch.setattr(StagedFiles, "prepare", full)
     plain.router.set_weight(safe)
     plain.router.set_weight(safe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from onlyvips_release.targets import Target
+from onlyvips_release.suites.context import Target
 
 HEALTH = {"backend-api": "/api/health/health", "miniapp": "/health", "showcu-panel": "/health"}
 

@@ -1,0 +1,1 @@
+"""Decide: pure, no clock, no network, no disk, no randomness."""

@@ -1,0 +1,1 @@
+"""Runs suites as gates, and is the pytest plugin that suites use."""

@@ -1,0 +1,1 @@
+"""Where releases can run: one module per target."""
