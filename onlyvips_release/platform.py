@@ -33,6 +33,7 @@ from onlyvips_release.state.requests import RequestFile
 from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.run import PytestChecks
 from onlyvips_release.suites.secrets import is_secret, secrets_in
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy import EnvoyRouter
@@ -389,7 +390,7 @@ class Platform:
         return found
 
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
-        if service.process is None:
+        if not isinstance(service.runs, Process):
             return ExternalWorkload(service, self.state, self.lease)
         return ProcessWorkload(service, self.state, self.lease, self.clock, self.place.env)
 

@@ -45,7 +45,7 @@ from onlyvips_release.core.events import (
     Unconfirmed,
 )
 from onlyvips_release.core.lifecycle import Release, next_command
-from onlyvips_release.core.model import Arm, Instance, Probe
+from onlyvips_release.core.model import Arm, Instance, Percent, Probe
 from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
 from onlyvips_release.errors import (
@@ -200,7 +200,7 @@ class Runner:
         yield SuiteRan(result)
         yield from algebra.after_suite(self.release, result)
 
-    def _shift(self, weight: int) -> Iterator[Event]:
+    def _shift(self, weight: Percent) -> Iterator[Event]:
         begun = self.ports.clock.monotonic()
         try:
             self.ports.router.set_weight(weight)
@@ -350,7 +350,7 @@ class Runner:
         within = MAIN_LOOP
         if not isinstance(command, Observe | RunSmoke | Shift):
             for service in self.release.plan.services:
-                within += service.process.drain if service.process else timedelta(0)
+                within += service.runs.drain
                 within += service.health.within if service.health else MAIN_LOOP
         self.ports.lease.renew(within, self.release.safe_weight)
 

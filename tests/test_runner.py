@@ -73,7 +73,7 @@ def test_weights_of_a_promotion_are_in_force_where_the_contract_wants_them() -> 
 
     (weight, safe weight): behind the point of no return both are 100, and others know it before stable is touched.
     """
-    world, seen = World(make_plan(), rps=100), dict[str, set[tuple[int, int]]]()
+    world, seen = World(make_plan(), rps=100), dict[str, set[tuple[float, int]]]()
     world.on_call = lambda name: seen.setdefault(name, set()).add((world.weight, world.safe_weight))
     assert carry_out(world).phase is Phase.PROMOTED
     assert seen["workload.promote flirt-bot"] == {(100, 0)}

@@ -271,9 +271,9 @@ def report(release: str | None, platform: str | None, show: bool) -> None:
 def schema(what: str) -> None:
     """JSON Schema of the plan file (for completion in editors), or of summary.json and `run --json`."""
     if what == "plan":
-        from onlyvips_release.planmodel import PlanPart  # noqa: PLC0415
+        from onlyvips_release import planmodel  # noqa: PLC0415
 
-        found = PlanPart.model_json_schema()
+        found = planmodel.schema()
     else:
         from onlyvips_release.reporting import summary  # noqa: PLC0415
 
@@ -525,7 +525,7 @@ def seconds(text: str | None) -> float | None:
     """Of a duration such as 45m; a usage error for anything else."""
     if text is None:
         return None
-    from onlyvips_release.planmodel import duration  # noqa: PLC0415
+    from onlyvips_release.core.keys import duration  # noqa: PLC0415
 
     try:
         return duration(text).total_seconds()

@@ -154,7 +154,7 @@ def canary(name: str, service: Service, platform: Platform) -> Finding:
     word = revision.command[0]
     if word != "{python}" and shutil.which(word, path=platform.place.env.get("PATH")) is None:
         return problem(name, f"no such program: {word}", "correct the plan's command, or the PATH")
-    missing = [n for n in (service.process.env_from if service.process else ()) if n not in platform.place.env]
+    missing = [n for n in service.runs.env_from if n not in platform.place.env]
     if missing:
         return problem(name, f"variables that it needs are not set: {', '.join(missing)}", "set them for this command")
     return ok(name, f"{revision.name} can be started")

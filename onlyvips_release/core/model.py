@@ -22,6 +22,19 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
+Percent = float
+"""Percent of users' traffic in tenths: a whole one is an int, so that JSON says `10` or `0.5`."""
+
+SMALLEST_STEP, LARGEST_STEP = 0.1, 99.9
+"""The weights of a step: 0 is no canary, 100 is what promotion does."""
+
+
+def percent(value: float) -> Percent:
+    """`value` rounded to tenths."""
+    rounded = round(value, 1)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where one instance answers, and which revision answers there."""
@@ -97,7 +110,7 @@ class SuiteResult:
 
     suite: str
     arm: Arm
-    weight: int
+    weight: Percent
     verdict: Verdict
     reason: str
     passed: int = 0

@@ -23,7 +23,7 @@ from onlyvips_release.core.events import (
 )
 from onlyvips_release.core.judge import ENVIRONMENT, SMOULDERING
 from onlyvips_release.core.lifecycle import BY_PERSON, FINAL, Release
-from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Percent, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan
 from onlyvips_release.errors import NotReady
 
@@ -42,7 +42,7 @@ class Observation:
 
     instances: tuple[Instance, ...] = ()
     probes: tuple[Probe, ...] = ()
-    weight: int | None = None
+    weight: Percent | None = None
     counters: Counters | None = None
     trouble: str = ""
 
@@ -265,7 +265,7 @@ def endpoints(instances: Iterable[Instance], services: Iterable[str]) -> dict[st
 
 def unproven(release: Release) -> list[str]:
     """Services of which only the router's word names the revision (external, without `identity`)."""
-    return [s.name for s in release.plan.routed if s.process is None and s.identity is None]
+    return [s.name for s in release.plan.routed if not s.runs.names_revision and s.identity is None]
 
 
 # --- after a smoke suite, a request, an error ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onlyvips_release.core.events import Event
-from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Probe, Request, SuiteResult
+from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Percent, Probe, Request, SuiteResult
 from onlyvips_release.core.plan import Revision, Suite
 
 
@@ -27,7 +27,7 @@ class Router(Protocol):
         An empty list empties the arm. Requests in flight on removed endpoints are finished.
         """
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, percent: Percent) -> None:
         """Give the canary arm `percent` (0..100) of users' traffic, confirmed at the data plane.
 
         0 and 100 are exact. Raises NotConfirmed when it is not in force in time (then less weight stays written and
@@ -41,7 +41,7 @@ class Router(Protocol):
     def by_hand(self, percent: int) -> str:
         """Shell commands that put this weight in force without the tool."""
 
-    def read_weight(self) -> int:
+    def read_weight(self) -> Percent:
         """The weight in force at the data plane. Raises Unavailable; Interfered when the routes are not ours."""
 
     def reset(self) -> None:
@@ -91,7 +91,7 @@ class SuiteRequest:
     name: str
     suite: Suite
     arm: Arm
-    weight: int
+    weight: Percent
     context: Mapping[str, Any]
 
 

@@ -16,7 +16,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.judge.buckets import edge
 from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Percent, SuiteResult, Verdict, percent
 from onlyvips_release.reporting.terminal import line, verdict_of
 
 OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
@@ -47,7 +47,7 @@ class Point:
     `trouble`: it was not judged; `watch`: after promotion."""
 
     at: float
-    weight: int
+    weight: Percent
     counts: Mapping[str, Counts]
     p95: Mapping[str, tuple[float | None, float | None]]
     trouble: bool
@@ -121,7 +121,7 @@ class Run:
     folder: str
     suite: str
     arm: str
-    weight: int
+    weight: Percent
     result: SuiteResult | None
     checks: tuple[Check, ...]
     left_out: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class Story:
     holder: Mapping[str, str]
     way_back: Mapping[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    weights: list[tuple[float, int]] = field(default_factory=list)
+    weights: list[tuple[float, Percent]] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
@@ -309,7 +309,15 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
         suite, arm, weight = result.suite, result.arm, str(result.weight)
     ordered = sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome))
     return Run(
-        folder.name, suite, arm, int(weight or 0), result, tuple(ordered), tuple(left_out), tuple(left_behind), at
+        folder.name,
+        suite,
+        arm,
+        percent(float(weight or 0)),
+        result,
+        tuple(ordered),
+        tuple(left_out),
+        tuple(left_behind),
+        at,
     )
 
 

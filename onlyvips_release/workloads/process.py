@@ -19,14 +19,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Protocol, cast
 
 import psutil
 
 from onlyvips_release.clients import log_pump
 from onlyvips_release.clients.process import CHILDREN, birth, same
 from onlyvips_release.core.model import Arm, Endpoint, Instance
-from onlyvips_release.core.plan import Process, Revision, Service
+from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import NotReady, Refused
 
@@ -58,13 +60,20 @@ class Slot:
         return f"pid {self.pid} started {self.started:.2f} command {self.digest}"
 
 
+class Settings(Protocol):
+    """What a plan gives for the processes of a service: slots, time to stop, names of secrets, working folder."""
+
+    ports: tuple[int, ...]
+    drain: timedelta
+    env_from: tuple[str, ...]
+    cwd: str
+
+
 class ProcessWorkload:
     """The instances of one service on this machine. `secrets` gives the values of the plan's `env_from` names."""
 
     def __init__(self, service: Service, state: Path, files: Files, clock: Clock, secrets: Mapping[str, str]) -> None:
-        if service.process is None:
-            raise ValueError(f"{service.name} has no process")
-        self.service, self.process = service, service.process
+        self.service, self.process = service, cast(Settings, service.runs)
         self.state, self.files, self.clock, self.secrets = state, files, clock, secrets
         self.record = state / "live" / f"workload.{service.name}.json"
 
@@ -188,7 +197,7 @@ class ProcessWorkload:
 
     def _ready(self, slot: Slot) -> Instance:
         """Wait for GET health = 200 from this very process; without a health path: for a second of life."""
-        health = self.service.health
+        health = slot.revision.health or self.service.health
         within = health.within.total_seconds() if health else SETTLE
         begun = self.clock.monotonic()
         told = "nothing yet"
@@ -246,7 +255,7 @@ def load_slot(value: Mapping[str, object]) -> Slot:
     return Slot(**{**value, "revision": Revision(**revision)})  # type: ignore[arg-type]
 
 
-def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, service: str) -> subprocess.Popen[bytes]:
+def spawn(words: list[str], env: dict[str, str], process: Settings, log: Path, service: str) -> subprocess.Popen[bytes]:
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
     writer = -1
     try:

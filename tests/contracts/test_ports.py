@@ -12,10 +12,11 @@ import pytest
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
 from onlyvips_release.core.model import Arm
-from onlyvips_release.core.plan import Health, Process, Revision, Service
+from onlyvips_release.core.plan import Health, Revision, Service
 from onlyvips_release.core.ports import Journal, Workload
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.embedded_plan import External, Process
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
 from tests.testing.plans import make_plan
@@ -36,7 +37,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Workl
     elif request.param == "process":
         old, new = revision("v1"), revision("v2")
         process = Process(two_ports(), timedelta(seconds=2), ("SECRET",))
-        service = Service("web", canary=new, stable=old, health=Health("/"), process=process)
+        service = Service("web", canary=new, stable=old, health=Health("/"), runs=process)
         workload = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "x"})
         workload.start_canary(old)
         workload.promote(old)
@@ -48,7 +49,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Workl
                 Revision(name, url=f"http://127.0.0.1:{server.getsockname()[1]}")
                 for name, server in (("v1", one), ("v2", two))
             )
-            outside = ExternalWorkload(Service("web", canary=new, stable=old), tmp_path, lease)
+            outside = ExternalWorkload(Service("web", canary=new, stable=old, runs=External()), tmp_path, lease)
             outside.promote(old)
             yield outside, old, new
     lease.release()

@@ -19,6 +19,7 @@ from onlyvips_release.core.model import (
     Counters,
     Endpoint,
     Instance,
+    Percent,
     Probe,
     Request,
     Series,
@@ -44,7 +45,7 @@ class World:
     seed: int = 0
     on_call: Callable[[str], None] = lambda name: None
     time: float = 0.0
-    weight: int = 0
+    weight: Percent = 0
     router_up: bool = True
     arms: dict[Arm, dict[str, list[Endpoint]]] = field(default_factory=lambda: {arm: {} for arm in Arm})
     instances: dict[str, list[Instance]] = field(default_factory=dict)
@@ -169,7 +170,7 @@ class SimRouter:
         self._up()
         self.world.arms[arm].update({name: list(where) for name, where in endpoints.items()})
 
-    def set_weight(self, percent: int) -> None:
+    def set_weight(self, percent: Percent) -> None:
         """At once."""
         self.world.call("router.set_weight")
         self._mine()
@@ -186,7 +187,7 @@ class SimRouter:
         """In words."""
         return f"put {percent} % in force by hand"
 
-    def read_weight(self) -> int:
+    def read_weight(self) -> Percent:
         """As it is."""
         self.world.call("router.read_weight")
         self._up()
