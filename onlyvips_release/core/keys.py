@@ -8,64 +8,55 @@ the file's reader runs them, this module reads nothing. A field without `Key` do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from ipaddress import AddressValueError, IPv4Address
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from onlyvips_release.core.model import LARGEST_STEP, SMALLEST_STEP, Percent, percent
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key of a plan file.
 
     `text` says what it means. `name` is its name in the file where the field has another, `group` the mapping
     that it stands in where the field stands on its own. `by`: the file maps a name to each part; the name goes into
-    that field of the part. `over`: a part that the file gives replaces only the keys that it gives, all others stay as
-    in the field's default; `without`: keys that this part does not have here.
+    that field of the part. `without` (a suite): keys that the part does not have here; of the others it replaces only
+    those that the file gives, all others stay as in the field's default.
     """
 
     text: str
     name: str = ""
     group: str = ""
     by: str = ""
-    over: bool = False
-    without: tuple[str, ...] = ()
+    without: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(NamedTuple):
     """The value of a key is `function` of what stands in the file; `written` is the type that a schema shows."""
 
     function: Callable[[Any], Any]
     written: Any = str
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(NamedTuple):
     """`function` returns the value, or refuses it."""
 
     function: Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Off:
+class Off(NamedTuple):
     """The key may hold `off`, which becomes None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weighs:
+class Weighs(NamedTuple):
     """The key holds a percentage of users' traffic; whether it may have a tenth depends on the target."""
 
 
 def matching(pattern: str, advice: str) -> Checks:
     """Text that must match `pattern` as a whole. The advice never repeats the value: it might be a secret."""
-    compiled = re.compile(pattern, re.ASCII)
 
     def check(text: str) -> str:
-        if not compiled.fullmatch(text):
+        if not re.fullmatch(pattern, text, re.ASCII):
             raise ValueError(advice)
         return text
 
@@ -88,15 +79,6 @@ def duration(value: object) -> timedelta:
     if total > LONGEST:
         raise ValueError(f"is longer than {LONGEST.days} days")
     return total
-
-
-def duration_text(value: timedelta) -> str:
-    """The text that `duration` reads as `value`."""
-    left, text = round(value / timedelta(milliseconds=1)), ""
-    for unit, length in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, left = divmod(left, length)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
 
 
 def longer_than_nothing(value: timedelta) -> timedelta:
@@ -127,22 +109,16 @@ def number(value: object) -> float:
 
 def weight(value: object, *, tenths: bool, target: str) -> Percent:
     """A percentage of users' traffic. A target that sets whole percents refuses tenths."""
-    try:
-        found: Percent = whole(value)
-    except ValueError:
-        if not re.fullmatch(r"[0-9]{0,3}\.[0-9]", str(value)):
-            raise ValueError("give a whole number" + ", or one with one decimal" * tenths) from None
-        if not tenths:
-            raise ValueError(
-                f"give a whole number: tenths of a percent are not built yet for target {target}"
-            ) from None
-        found = percent(float(str(value)))
-    smallest, largest = (SMALLEST_STEP, LARGEST_STEP) if tenths else (1, 99)
-    if found < smallest:
+    text, (smallest, largest) = str(value), (SMALLEST_STEP, LARGEST_STEP) if tenths else (1, 99)
+    has_tenth = re.fullmatch(r"[0-9]{0,3}\.[0-9]", text)
+    if not re.fullmatch(r"-?[0-9]{1,18}", text) and not (has_tenth and tenths):
+        why = f": tenths of a percent are not built yet for target {target}" if has_tenth else ""
+        raise ValueError("give a whole number" + (", or one with one decimal" if tenths else why))
+    if float(text) < smallest:
         raise ValueError(f"Input should be greater than or equal to {smallest}")
-    if found > largest:
+    if float(text) > largest:
         raise ValueError(f"Input should be less than or equal to {largest}")
-    return found
+    return percent(float(text))
 
 
 def number_or_off(value: object) -> float | None:
@@ -180,6 +156,8 @@ def flag(value: object) -> bool:
 
 def address(value: object) -> tuple[str, int]:
     """`IPv4:PORT`. `localhost` becomes 127.0.0.1, so that nobody listens where a resolver happens to point."""
+    from ipaddress import AddressValueError, IPv4Address  # noqa: PLC0415 - slow to import; only plan files need it
+
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     host = "127.0.0.1" if host == "localhost" else host
     try:
@@ -208,7 +186,7 @@ def upstream(url: str) -> str:
 
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
-CALL = re.compile(r"[A-Z]{1,10} (?:/(?:\*|\{\w*\}|[\w.~%!$&'()+,;=:@-]*))+", re.ASCII)
+CALL = r"[A-Z]{1,10} (?:/(?:\*|\{\w*\}|[\w.~%!$&'()+,;=:@-]*))+"
 """`METHOD /path`; a whole segment may be `*` or `{name}`."""
 
 Word = Annotated[str, matching(r"[^\0]*", "must not contain a zero byte")]
@@ -224,7 +202,7 @@ Host = Annotated[
 Header = Annotated[str, matching(TOKEN, "give the name of a header")]
 Sticky = Annotated[str, matching(rf"(?:header|cookie):{TOKEN}|client", "give header:NAME, cookie:NAME or client")]
 UrlPath = Annotated[str, matching(r"/[!-~]*", "give a path that begins with /")]
-Call = Annotated[str, matching(CALL.pattern, "give METHOD /path without query; a whole segment may be * or {name}")]
+Call = Annotated[str, matching(CALL, "give METHOD /path without query; a whole segment may be * or {name}")]
 Upstream = Annotated[str, Checks(upstream)]
 Address = Annotated[tuple[str, int], Reads(address)]
 Duration = Annotated[timedelta, Reads(duration)]
@@ -235,6 +213,8 @@ Port = Annotated[Whole, Checks(in_range)]
 Number = Annotated[float, Reads(number, float)]
 NUMBER_OR_OFF = float | Literal["off"]
 NumberOrOff = Annotated[float | None, Reads(number_or_off, NUMBER_OR_OFF)]
+NumberOrZero = Annotated[float | None, Reads(number_or_zero, NUMBER_OR_OFF)]
+Environment = Mapping[Variable, Word]
 Bytes = Annotated[float, Reads(size, float | str)]
 Flag = Annotated[bool, Reads(flag, bool)]
 Weight = Annotated[Percent, Weighs()]

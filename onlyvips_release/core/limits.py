@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Annotated, NoReturn
 
 from onlyvips_release.core import keys
-from onlyvips_release.core.keys import Key, Off, Reads
+from onlyvips_release.core.keys import Key, Off
 from onlyvips_release.errors import PlanError, Problem
 
+MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
@@ -49,9 +50,7 @@ class SloLimits:
     """Absolute guards, whatever stable does. None = off."""
 
     errors: Annotated[keys.NumberOrOff, Key("Share of users' first attempts that may fail, or off.")] = 0.05
-    slower_than: Annotated[keys.DurationOrOff, Key("What counts as a slow answer: 1ms to 1m, or off.")] = timedelta(
-        milliseconds=500
-    )
+    slower_than: Annotated[keys.DurationOrOff, Key("What counts as slow: 1ms to 1m, or off.")] = 500 * MILLISECOND
     share: Annotated[keys.Number, Key("Share of answers that may be slow.")] = 0.01
 
     def __post_init__(self) -> None:
@@ -59,7 +58,7 @@ class SloLimits:
             refuse("judge.slo.errors", f"{self.errors} is not a share between 0 and 1")
         if not 0 < self.share < 1:
             refuse("judge.slo.share", f"{self.share} is not a share between 0 and 1")
-        if self.slower_than is not None and not timedelta(milliseconds=1) <= self.slower_than <= MINUTE:
+        if self.slower_than is not None and not MILLISECOND <= self.slower_than <= MINUTE:
             refuse("judge.slo.slower_than", "give 1ms to 1m, or off")
 
 
@@ -97,15 +96,9 @@ class JudgePlan:
     tick: Annotated[keys.Duration, Key("Time between two samples: 200ms to 5m.")] = TICK
     errors: Annotated[ErrorLimits, Key("Lines for the share of users' first attempts that fail.")] = ErrorLimits()
     slo: Annotated[SloLimits, Key("Absolute guards.")] = SloLimits()
-    slower: Annotated[
-        float | None,
-        Reads(keys.number_or_zero, keys.NUMBER_OR_OFF),
-        Key("Tolerated latency, 0.1 = 10 % slower, or off (0). Default: 0.1 with a history of latency, else 0.25."),
-    ] = None
+    slower: Annotated[keys.NumberOrZero, Key("Tolerated latency, or off. Default: 0.1 by history, else 0.25.")] = None
     volume: Annotated[keys.NumberOrOff, Key("Least share of stable's business calls per request, or off.")] = 0.9
-    traffic_share: Annotated[
-        keys.NumberOrOff, Key("Least share of the requests that the weight gives, or off (always off with sticky).")
-    ] = 0.8
+    traffic_share: Annotated[keys.NumberOrOff, Key("Least share of what the weight gives; off with sticky.")] = 0.8
     cpu: Annotated[GaugeLimits | None, Off(), Key("Limits of CPU per request, or off.")] = GaugeLimits()
     memory: Annotated[MemoryLimits | None, Off(), Key("Limits of memory, or off.")] = MemoryLimits()
     block: Annotated[keys.Span, Key("Gauges are read in blocks of this length: 1s to 1h.")] = MINUTE
@@ -122,5 +115,5 @@ class JudgePlan:
             refuse("judge.slower", f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)")
         if not SECOND <= self.block <= 60 * MINUTE:
             refuse("judge.block", "give 1s to 1h")
-        if not timedelta(milliseconds=200) <= self.tick <= 5 * MINUTE:
+        if not 200 * MILLISECOND <= self.tick <= 5 * MINUTE:
             refuse("judge.tick", "give 200ms to 5m")

@@ -6,6 +6,7 @@ stands in that target's own parts (`ServicePart`, `PlatformPart`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,22 +16,12 @@ from typing import Annotated, ClassVar, Self
 
 from onlyvips_release.core import keys
 from onlyvips_release.core.keys import Key
-from onlyvips_release.core.limits import (
-    MINUTE,
-    SECOND,
-    ErrorLimits,
-    GaugeLimits,
-    JudgePlan,
-    Line,
-    MemoryLimits,
-    SloLimits,
-    refuse,
-)
+from onlyvips_release.core.limits import MINUTE, SECOND, ErrorLimits, JudgePlan, Line, SloLimits, refuse
 from onlyvips_release.core.model import LARGEST_STEP, SMALLEST_STEP, percent
 
 __all__ = [
     "BUSINESS", "CANARY", "DEFAULT_STEPS", "GROUPS", "LISTEN", "MINUTE", "NO_ENV", "SECOND", "SEVERITIES", "SMOKE",
-    "Accept", "ErrorLimits", "GaugeLimits", "Health", "Identity", "JudgePlan", "Line", "MemoryLimits", "OnInconclusive",
+    "Accept", "ErrorLimits", "Health", "Identity", "JudgePlan", "Line", "OnInconclusive",
     "PlatformPart", "ReleasePlan", "Revision", "Service", "ServicePart", "SloLimits", "Step", "Suite", "refuse",
 ]  # fmt: skip
 
@@ -59,8 +50,7 @@ class Step:
 
     def __post_init__(self) -> None:
         if not SMALLEST_STEP <= self.weight <= LARGEST_STEP:
-            what = f"a percentage in {SMALLEST_STEP}..{LARGEST_STEP}"
-            refuse("weight", f"{self.weight} is not {what} (100 is what promotion does)")
+            refuse("weight", f"{self.weight} % is not in {SMALLEST_STEP}..{LARGEST_STEP} (100 is what promotion does)")
         object.__setattr__(self, "weight", percent(self.weight))
         if self.bake <= timedelta(0):
             refuse("bake", "must be longer than nothing")
@@ -108,8 +98,13 @@ class Identity:
             refuse("", "give either header or json")
 
 
+NO_TIME = timedelta(0)
 NO_ENV: Mapping[str, str] = {}
 """`env` of a revision that gives none: a canary then has stable's."""
+
+
+def _no_env() -> Mapping[str, str]:
+    return NO_ENV
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +113,7 @@ class Revision:
 
     name: Annotated[keys.RevisionName, Key("Name of the revision, for ever.", name="revision")]
     command: Annotated[tuple[keys.Word, ...], Key("Program and its arguments.")] = ()
-    env: Annotated[
-        Mapping[keys.Variable, keys.Word], Key("Environment variables. Default of the canary: stable's.")
-    ] = field(default_factory=lambda: NO_ENV)
+    env: Annotated[keys.Environment, Key("Variables. Canary's default: stable's.")] = field(default_factory=_no_env)
     url: Annotated[keys.Upstream, Key("Address of a service that someone else runs.")] = ""
     image: Annotated[keys.Text, Key("Container image.")] = ""
     health: Annotated[Health | None, Key("Default: the service's health.")] = None
@@ -130,12 +123,19 @@ class ServicePart:
     """How one target keeps a service: base of the frozen dataclasses behind a target's keys of a service.
 
     `kind` is the key in the plan file and in journals, `about` its text. A part without fields is a flag in the file.
+    `ports`: of this machine, that instances listen on. `drain`: longest time that an instance needs to stop.
+    `env_from`: names of secrets, taken from the environment of the command. `names_revision`: whether the target itself
+    knows which revision an instance runs.
     """
 
     __slots__ = ()
     kind: ClassVar[str]
     about: ClassVar[str]
     target: ClassVar[str]
+    ports: tuple[int, ...] = ()
+    drain: timedelta = timedelta(0)
+    env_from: tuple[str, ...] = ()
+    names_revision: bool = True
 
     def check(self, service: Service) -> None:
         """Refuse a service that contradicts this part, with the key counted from the service."""
@@ -147,26 +147,6 @@ class ServicePart:
     def text(self) -> str:
         """How the service is kept, in a few words for `plan`."""
         return self.kind
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """Ports of this machine that the service's instances listen on."""
-        return ()
-
-    @property
-    def drain(self) -> timedelta:
-        """Longest time that an instance needs to stop."""
-        return timedelta(0)
-
-    @property
-    def env_from(self) -> tuple[str, ...]:
-        """Names of secrets, taken from the environment of the command."""
-        return ()
-
-    @property
-    def names_revision(self) -> bool:
-        """Whether the target itself knows which revision an instance runs."""
-        return True
 
 
 class PlatformPart:
@@ -187,7 +167,7 @@ class PlatformPart:
 BUSINESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"backend-api": ("POST /api/tasks/complete", "POST /api/content/{id}/view")}
 )
-"""What OnlyVips' own services are there for (platform.md sections 5 and 7), by service; a plan overrides it."""
+"""What OnlyVips' own services are there for, by service; a plan overrides it."""
 
 PER_TRY = 7 * SECOND
 
@@ -200,23 +180,13 @@ class Service:
     canary: Annotated[Revision, Key("The revision that is released.")]
     stable: Annotated[Revision | None, Key("The revision that users are on. Default: whatever runs.")] = None
     routed: Annotated[keys.Flag, Key("Whether users' HTTP requests reach it. If not, it has no canary arm.")] = True
-    host: Annotated[
-        keys.Host,
-        Key("Host header: name, `name.*` or `*.name`. One routed service may leave it out and gets the rest."),
-    ] = ""
+    host: Annotated[keys.Host, Key("Host header, `name.*` or `*.name`. One routed service may leave it out.")] = ""
     timeout: Annotated[keys.Span, Key("Longest time of a whole request.")] = 15 * SECOND
-    per_try_timeout: Annotated[
-        keys.Span, Key("Longest first try of GET, HEAD and OPTIONS. Default: 7s, at most half of timeout.")
-    ] = timedelta(0)
+    per_try_timeout: Annotated[keys.Span, Key("Longest first try. Default: 7s, at most half of timeout.")] = NO_TIME
     health: Annotated[Health | None, Key("When an instance is ready.")] = None
-    identity: Annotated[
-        Identity | None, Key("The app's own claim of its revision. Default: only workload truth counts.")
-    ] = None
+    identity: Annotated[Identity | None, Key("The app's own claim of its revision. Default: none.")] = None
     traffic: Annotated[keys.Number | None, Key("Expected requests per second, for the forecast.")] = None
-    business: Annotated[
-        tuple[keys.Call, ...] | None,
-        Key("Calls (`METHOD /path`, a whole segment may be `*` or `{name}`) whose 2xx answers are the volume."),
-    ] = None
+    business: Annotated[tuple[keys.Call, ...] | None, Key("Calls whose 2xx answers are the volume.")] = None
     runs: ServicePart = field(kw_only=True)
 
     def __post_init__(self) -> None:
@@ -240,7 +210,7 @@ class Service:
         if self.business and not self.routed:
             refuse("business", "a service without traffic has no business calls: leave it out")
         for call in self.business or ():
-            if not keys.CALL.fullmatch(call):
+            if not re.fullmatch(keys.CALL, call, re.ASCII):
                 refuse("business", f"{call!r} is not METHOD /path")
 
     @property
@@ -277,26 +247,17 @@ class ReleasePlan:
 
     platform: Annotated[keys.Name, Key("Name of the platform: it has one release at a time.")]
     services: Annotated[tuple[Service, ...], Key("What is released, by name.", by="name")]
-    target: Annotated[str, Key("Where the services run.")] = ""
+    target: Annotated[keys.Text, Key("Where the services run.")] = ""
     listen: Annotated[keys.Address, Key("Address that the router listens on for users.", group="router")] = LISTEN
-    sticky: Annotated[
-        tuple[keys.Sticky, ...],
-        Key("What tells users apart who stay on one arm: header:NAME, cookie:NAME or client.", group="router"),
-    ] = ()
+    sticky: Annotated[tuple[keys.Sticky, ...], Key("What keeps a user on one arm.", group="router")] = ()
     steps: Annotated[tuple[Step, ...], Key("Rising weights, each held for its bake.")] = DEFAULT_STEPS
-    patience: Annotated[keys.Duration, Key("How much longer each step may wait for missing evidence.")] = timedelta(0)
+    patience: Annotated[keys.Duration, Key("How much longer each step may wait for missing evidence.")] = NO_TIME
     on_inconclusive: Annotated[OnInconclusive, Key("What an undecided end leads to.")] = OnInconclusive.ROLLBACK
-    accept: Annotated[
-        Accept, Key("What the last step asks for: proof, or only that nothing speaks against the canary.")
-    ] = Accept.PROOF
+    accept: Annotated[Accept, Key("Proof, or only that nothing speaks against the canary.")] = Accept.PROOF
     watch: Annotated[keys.Duration, Key("How long the release watches its services after promotion.")] = 5 * MINUTE
-    lease: Annotated[
-        keys.Duration, Key("How long a controller may be silent until users are taken to the safe side: 2s to 5m.")
-    ] = 15 * SECOND
-    smoke: Annotated[
-        Suite, Key("Before any traffic, on canary and stable.", group="checks", over=True, without=("every",))
-    ] = SMOKE
-    canary: Annotated[Suite, Key("Again and again while traffic is split.", group="checks", over=True)] = CANARY
+    lease: Annotated[keys.Duration, Key("Longest silence of a live controller: 2s to 5m.")] = 15 * SECOND
+    smoke: Annotated[Suite, Key("Before any traffic, on both arms.", group="checks", without=("every",))] = SMOKE
+    canary: Annotated[Suite, Key("Again and again while traffic is split.", group="checks", without=())] = CANARY
     judge: Annotated[JudgePlan, Key("Limits of the judge.")] = JUDGE
     engine: PlatformPart | None = None
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Any
 
@@ -66,16 +65,14 @@ def find(name: str) -> Target:
     where = BUILT_IN.get(name or next(iter(BUILT_IN)))
     if where:
         return _load(where)
-    if name not in NOT_BUILT:
-        for point in entry_points(group=GROUP, name=name):
-            return _load(point.value)
+    if name not in NOT_BUILT and (where := _installed().get(name)):
+        return _load(where)
     raise Refused(_missing(name), remedy="correct the target in the plan, or install the package that brings it")
 
 
 def every() -> tuple[Target, ...]:
     """All rows, the built-in ones first."""
-    others = {point.name: point.value for point in entry_points(group=GROUP)}
-    return tuple(_load(where) for where in dict.fromkeys((*BUILT_IN.values(), *others.values())))
+    return tuple(_load(where) for where in dict.fromkeys((*BUILT_IN.values(), *_installed().values())))
 
 
 def part(kind: str) -> type[ServicePart] | type[PlatformPart]:
@@ -91,6 +88,13 @@ def old_part(service: Mapping[str, Any]) -> Mapping[str, Any]:
     """The record of the part of a service in a journal without `runs`: only the first target wrote such ones."""
     make = find("").old_part
     return make(service) if make else {}
+
+
+def _installed() -> dict[str, str]:
+    """Rows that packages name in their metadata."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and rarely needed
+
+    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def _rows() -> Iterator[Target]:

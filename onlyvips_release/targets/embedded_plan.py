@@ -25,9 +25,7 @@ class Process(ServicePart):
     target: ClassVar[str] = NAME
     ports: Annotated[tuple[keys.Port, ...], Key("Two port slots: one for stable, one for the canary.")] = ()
     drain: Annotated[keys.Duration, Key("Time between SIGTERM and SIGKILL.")] = DEFAULTS.drain
-    env_from: Annotated[
-        tuple[keys.Variable, ...], Key("Names of secrets; the command's environment gives their values.")
-    ] = ()
+    env_from: Annotated[tuple[keys.Variable, ...], Key("Names of secrets in the command's environment.")] = ()
     cwd: Annotated[keys.Text, Key("Working folder, counted from the plan file.")] = ""
 
     def check(self, service: Service) -> None:
@@ -58,6 +56,7 @@ class External(ServicePart):
     kind: ClassVar[str] = "external"
     about: ClassVar[str] = "Someone else runs both revisions; only traffic moves."
     target: ClassVar[str] = NAME
+    names_revision = False  # only the plan says which revision answers at an address
 
     def check(self, service: Service) -> None:
         """Both revisions are addresses."""
@@ -68,11 +67,6 @@ class External(ServicePart):
         for key, revision in (("stable", service.stable), ("canary", service.canary)):
             if not revision.url or revision.command:
                 refuse(key, "an external service has a url and no command")
-
-    @property
-    def names_revision(self) -> bool:
-        """Only the plan says which revision answers at an address."""
-        return False
 
 
 def old_part(service: Mapping[str, Any]) -> Mapping[str, Any]:

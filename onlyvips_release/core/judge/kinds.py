@@ -19,7 +19,7 @@ from onlyvips_release.core.judge.ingest import Reading, Seen, Side
 from onlyvips_release.core.judge.latency import Latency
 from onlyvips_release.core.judge.sentences import percent, share, times
 from onlyvips_release.core.judge.volume import Volume
-from onlyvips_release.core.plan import GaugeLimits, JudgePlan
+from onlyvips_release.core.limits import GaugeLimits, JudgePlan
 
 ENOUGH = 200
 """Stable answers that tell where an absolute guard and the latency edges stand."""

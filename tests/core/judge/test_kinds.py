@@ -17,8 +17,8 @@ from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen, Side
 from onlyvips_release.core.judge.latency import choose, share_at, slower_than
 from onlyvips_release.core.judge.volume import Volume
+from onlyvips_release.core.limits import JudgePlan, MemoryLimits, SloLimits
 from onlyvips_release.core.model import Arm, Series, Verdict
-from onlyvips_release.core.plan import JudgePlan, MemoryLimits, SloLimits
 from tests.testing.simulation import binomial, poisson
 
 
