@@ -13,19 +13,22 @@ from onlyvips_release.core.events import (
     Event,
     Finished,
     Judged,
+    Observed,
     Phase,
     Prepared,
     Promoted,
     RollbackStarted,
     Sampled,
     Shifted,
+    SmokePassed,
     Started,
+    StepPassed,
     SuiteRan,
 )
-from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.lifecycle import TABLE, Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.core.plan import ReleasePlan
-from onlyvips_release.core.policy import Look, Observation
+from onlyvips_release.core.policy import decide
 from onlyvips_release.errors import Refused
 
 ENDS_EARLY = "the record ends before this plan would have decided"
@@ -71,31 +74,42 @@ def _with_limits(plan: ReleasePlan, other: ReleasePlan) -> ReleasePlan:
 
 
 def _decisions(events: Iterable[Event], started: Started) -> Iterator[tuple[int, Judged]]:
-    """Final decisions of the bakes; recorded ones are left out, hard facts (a lost instance) cannot be seen again."""
-    release, look = Release(), Look()
-    for event in events:
+    """Final decisions of the bakes: a tick is decided when all that it showed (instances, probes, suites) is folded.
+    Recorded decisions are left out."""
+    release, tick = Release(), None
+    for event in (*events, None):
+        if tick is not None and not isinstance(event, Observed | SuiteRan):
+            for word in decide(release):
+                if (
+                    isinstance(word, Judged)
+                    and word.final
+                    and (word.verdict is not Verdict.PASS or release.at_last_step)
+                ):
+                    yield tick, word
+                    return
+                if isinstance(word, Judged | StepPassed):
+                    release.apply(word)
+            tick = None
         match event:
             case Started():
                 release.apply(started)
-            case CanaryStarted():
-                release.apply(CanaryStarted(()))
-            case Prepared() | SuiteRan() if release.phase in (Phase.PREPARING, Phase.CHECKING, Phase.BAKING):
-                release.apply(event)
+            case Prepared() | CanaryStarted() | SuiteRan() | SmokePassed() | Observed():
+                if type(event) in TABLE[release.phase]:
+                    release.apply(event)
             case Shifted(weight=weight) if release.phase is Phase.SHIFTING and weight == release.current.weight:
                 release.apply(event)
+            case StepPassed() if release.phase is Phase.BAKING and release.current.approve:
+                release.apply(event)
+            case Sampled() if release.phase is Phase.BAKING:
+                release.apply(event)
+                tick = event.tick
             case Shifted() if release.phase is Phase.BAKING:
                 return
-            case Sampled(tick=tick, trouble=trouble) if release.phase is Phase.BAKING:
-                release.apply(event)
-                seen = Observation(weight=release.weight, trouble=trouble, counters=event.series)
-                for word in look.decide(release, seen):
-                    if not isinstance(word, Judged):
-                        continue
-                    if word.final and (word.verdict is not Verdict.PASS or release.step == len(release.plan.steps) - 1):
-                        yield tick, word
-                        return
-                    release.apply(word)
             case RollbackStarted() | Promoted():
                 return
             case _:
                 pass
+
+
+def _ends(judged: Judged, release: Release) -> bool:
+    return judged.final and (judged.verdict is not Verdict.PASS or release.at_last_step)

@@ -133,7 +133,7 @@ def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Jou
 def stand_by(fence: int, lease: Lease, router: Router) -> None:
     """Have everything ready that acting needs, so that it is renames alone."""
     lease.stand_by(fence, GUARDIAN)
-    router.brace()
+    router.prepare_safe_weights()
 
 
 def act(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> None:
@@ -153,8 +153,8 @@ def put(weight: int, router: Router, lease: Lease, clock: Clock) -> bool:
     """The safe weight, again and again until it is confirmed; a dead router is started, with this weight written."""
     end = clock.monotonic() + TRIES.total_seconds()
     while clock.monotonic() < end:
-        lease.renew(TRIES, weight)
         with contextlib.suppress(TargetError):
+            lease.renew(TRIES, weight)
             router.set_weight(weight)
             return True
         with contextlib.suppress(TargetError):

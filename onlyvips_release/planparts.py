@@ -211,7 +211,7 @@ class _Maker:
             case Reads(function, written):
                 yield BeforeValidator(function, json_schema_input_type=written)
             case Weighs():
-                tenths = any(row.tenths for row in self.rows)
+                tenths = any(part.tenths for part in self.kinds)
                 low, high, number = (SMALLEST_STEP, LARGEST_STEP, float) if tenths else (1, 99, int)
                 written = annotated(number, pydantic.Field(ge=low, le=high))
                 read = partial(keys.weight, tenths=tenths, target=self.row.name)

@@ -39,6 +39,7 @@ from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
+from onlyvips_release.workloads.services import PerService
 
 OnEvent = Callable[[events.Event, Release], None]
 
@@ -48,6 +49,10 @@ class Nobody:
 
     def notify(self, event: events.Event) -> None:
         """Dropped."""
+
+    def delivered(self) -> tuple[tuple[str, str], ...]:
+        """Nothing."""
+        return ()
 
 
 class Platform:
@@ -73,7 +78,7 @@ class Platform:
         self.lease = FileLease(self.state / "live", self.clock, plan.lease)
         self.guardian: Guardian = NoGuardian()
         self.history = HistoryFolder(self.state / "history")
-        self.workloads: dict[str, install.KeptWorkload] = {s.name: self._workload(s) for s in plan.services}
+        self.workload = self._platform_workload(plan)
 
     @classmethod
     def load(cls, path: Path | str, place: Place | None = None, clock: SystemClock | None = None) -> Platform:
@@ -107,17 +112,17 @@ class Platform:
                 for said in self._serve(name):
                     tell(said)
                 return
-            first = not any(workload.stable() for workload in self.workloads.values())
+            first = not self.workload.stable()
             router = self.router("up", token)
             try:
                 for said in install.install(
-                    self.plan, router, self.workloads, self.prober(token), lambda: self._smoke("up", token), self.clock
+                    self.plan, router, self.workload, self.prober(token), lambda: self._smoke("up", token), self.clock
                 ):
                     tell(said)
                     self.lease.renew(timedelta(minutes=10), 0)
             except ReleaseError as error:
                 if first and not isinstance(error, Refused | LeaseLost):
-                    for said in install.take_down(router, self.workloads):
+                    for said in install.take_down(router, self.workload):
                         tell(said)
                 raise
             router.reset()
@@ -130,13 +135,13 @@ class Platform:
             if held(self.state / "live") or not self._broken(router):
                 continue
             with self._held(REPAIR):
-                for said in install.repairs(router, self.workloads):
+                for said in install.repairs(router, self.workload):
                     tell(f"{said} had died and was started again")
 
     def down(self, tell: Callable[[str], None] = lambda _: None) -> None:
         """Stop router and services; journals and logs stay."""
         with self._held("down"):
-            for said in install.take_down(self.router(), self.workloads):
+            for said in install.take_down(self.router(), self.workload):
                 tell(said)
 
     def run(
@@ -148,7 +153,7 @@ class Platform:
         """
         with self._held("run"):
             plan = self.preflight()
-            RequestFile(self.state / "live").pending()  # a wish that came too late for the release before
+            RequestFile(self.state / "live").take()  # a wish that came too late for the release before
             name = self._next_release()
             release = Release(until_paused=until_paused)
             return self._carry_out(release, name, plan, on_event, guardian, begun=[self._started(name, plan)])
@@ -216,7 +221,8 @@ class Platform:
 
     def forecast(self) -> list[str]:
         """What the bake can find out with the traffic there is, and which history that is from."""
-        kept = [(s, self.workloads[s.name].stable()) for s in self.plan.services]
+        stable = self.workload.stable()
+        kept = [(s, stable.get(s.name)) for s in self.plan.services]
         filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in kept)
         plan = replace(self.plan, services=tuple(filled))
         known, notes = self.history.read(plan, self.clock.now())
@@ -254,13 +260,12 @@ class Platform:
             raise Refused("the router does not run", remedy="install first: onlyvips-release up PLAN")
         if (weight := self.router().read_weight()) != 0:
             raise Refused(f"{weight} % of users are on a canary without a release", remedy="onlyvips-release recover")
-        for workload in self.workloads.values():
-            workload.revive()
-            workload.wait_ready()
+        self.workload.revive()
+        self.workload.wait_ready()
         return replace(self.plan, services=tuple(self._with_stable(service) for service in self.plan.services))
 
     def _with_stable(self, service: Service) -> Service:
-        known = self.workloads[service.name].stable()
+        known = self.workload.stable().get(service.name)
         if known is None:
             raise Refused(f"{service.name} is not installed", remedy="onlyvips-release up PLAN starts it")
         planned = service.stable
@@ -292,10 +297,9 @@ class Platform:
         router = self.router(name, self._token(name))
         with contextlib.suppress(Unavailable):  # the file is written also where nothing runs
             router.set_weight(safe)
-        yield from (f"{done} is started" for done in install.repairs(router, self.workloads))
+        yield from (f"{done} is started" for done in install.repairs(router, self.workload))
         router.set_weight(safe)
-        for workload in self.workloads.values():
-            workload.wait_ready()
+        self.workload.wait_ready()
         yield f"release {name} is not finished, {safe} % of users are on its canary arm: resume it, or recover"
 
     def _refuse_open(self) -> None:
@@ -319,8 +323,9 @@ class Platform:
             known = ", ".join(promoted) or "none"
             raise Refused(f"{to or 'any release'} was never promoted here", remedy=f"promoted releases: {known}")
         newest = promoted[to] if to else promoted[max(promoted, key=lambda name: int(name[1:]))]
+        serving = self.workload.stable()
         pairs: list[tuple[Service, Revision | None, Revision | None]] = [
-            (s, s.canary if to else s.stable, self.workloads[s.name].stable()) for s in newest.plan.services
+            (s, s.canary if to else s.stable, serving.get(s.name)) for s in newest.plan.services
         ]
         if all(wanted == serves for _, wanted, serves in pairs):
             return None
@@ -341,19 +346,18 @@ class Platform:
     def ports(self, release: str, plan: ReleasePlan) -> Ports:
         """Everything the runner needs for one release; its pin token is kept in the release's folder (0600)."""
         token = self._token(release)
-        workloads = {service.name: self._workload(service) for service in plan.services}
-        processes = [workload for workload in workloads.values() if isinstance(workload, ProcessWorkload)]
+        workload = self._platform_workload(plan)
         return Ports(
             router=self.router(release, token),
-            workloads=workloads,
-            source=EnvoySource(self.state, plan, lambda: [i for workload in processes for i in workload.inspect()]),
+            workload=workload,
+            source=EnvoySource(self.state, plan, lambda: [i for i in workload.inspect() if i.pid is not None]),
             prober=self.prober(token),
             checks=self.checks(release, token),
             journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
             lease=self.lease,
             guardian=self.guardian,
             notifier=Nobody(),
-            operator=RequestFile(self.state / "live"),
+            requests=RequestFile(self.state / "live"),
             clock=self.clock,
         )
 
@@ -389,6 +393,9 @@ class Platform:
             }
         return found
 
+    def _platform_workload(self, plan: ReleasePlan) -> PerService:
+        return PerService({service.name: self._workload(service) for service in plan.services})
+
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
         if not isinstance(service.runs, Process):
             return ExternalWorkload(service, self.state, self.lease)
@@ -416,9 +423,6 @@ class Platform:
         try:
             runner.record(*begun)
             runner.run(*taken_over)
-        except LeaseLost:
-            self._after_loss(release, ports)
-            return release
         finally:
             self._publish(release, on_event)
         if release.finished and release.phase in FINAL:
@@ -433,19 +437,6 @@ class Platform:
         except Exception as error:
             on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
-    def _after_loss(self, release: Release, ports: Ports) -> None:
-        """Somebody else holds the platform: nothing is touched, only looked at for five seconds."""
-        end = ports.clock.monotonic() + 5
-        while ports.clock.monotonic() < end:
-            with contextlib.suppress(ReleaseError):
-                if ports.router.read_weight() == 0:
-                    break
-            ports.clock.sleep(0.2)
-        else:
-            release.finished = events.Finished(release.phase, 4, "the claim was lost, and users may be on the canary")
-            return
-        release.finished = events.Finished(release.phase, 3, "the claim was lost; users are on stable")
-
     @contextlib.contextmanager
     def _held(self, what: str) -> Iterator[None]:
         self.lease.acquire(what)
@@ -458,7 +449,7 @@ class Platform:
             self.guardian.stop()
 
     def _broken(self, router: EnvoyRouter) -> bool:
-        dead = [i for w in self.workloads.values() for i in w.inspect() if i.arm is Arm.STABLE and not i.alive]
+        dead = [i for i in self.workload.inspect() if i.arm is Arm.STABLE and not i.alive]
         mine = [i for i in dead if i.pid is not None]
         return bool(mine) or not router.running()
 
@@ -486,9 +477,9 @@ class Platform:
 
     def context(self, release: str) -> dict[str, Any]:
         """What a suite may know of the platform as it stands, outside of a release."""
-        kept = {name: workload.stable() for name, workload in self.workloads.items()}
-        serves = {name: revision.name if revision else "" for name, revision in kept.items()}
-        instances = [i for workload in self.workloads.values() for i in workload.inspect()]
+        stable = self.workload.stable()
+        serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
+        instances = self.workload.inspect()
         return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
 
     def _token(self, release: str) -> str:

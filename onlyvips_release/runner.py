@@ -1,288 +1,282 @@
 """Carries a release out: next command, do it, record what happened, until nothing is left. Decides nothing.
 
-plan -> shift -> observe -> judge -> promote or roll back: `lifecycle` names the command, `algebra` the verdict, the
-ports do it, and every event is in the journal before the next command.
+plan -> shift -> observe -> judge -> promote or roll back: `core.commands` names the command, `core.policy` the verdict,
+the ports do it, and every event is in the journal before the next command.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 
-from onlyvips_release import errors
-from onlyvips_release.core import policy as algebra
-from onlyvips_release.core.events import (
-    CanaryStarted,
-    Command,
-    Commit,
-    Committed,
-    EndPromotion,
-    EndRollback,
-    Event,
-    Finish,
-    Interfered,
-    Leave,
-    Noted,
-    Observe,
-    Phase,
-    Prepare,
-    Prepared,
-    Promoted,
-    Replaced,
-    ReplaceStable,
-    ReplaceUnrouted,
-    Requested,
-    Restored,
-    RollbackStarted,
-    RolledBack,
-    RunSmoke,
-    Sampled,
-    Shift,
-    Shifted,
-    StartCanary,
-    SuiteRan,
-    Unconfirmed,
-)
-from onlyvips_release.core.lifecycle import Release, next_command
-from onlyvips_release.core.model import Arm, Instance, Percent, Probe
-from onlyvips_release.core.plan import Revision
+from onlyvips_release import rescue
+from onlyvips_release.core import commands, events, policy, proof
+from onlyvips_release.core.events import Event, Noted, Phase
+from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.model import Arm, Instance, Percent, Sample
+from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
 from onlyvips_release.errors import (
+    Interfered,
     Interrupted,
     JournalError,
     LeaseLost,
-    NotConfirmed,
     ReleaseError,
     TargetError,
     Unavailable,
 )
+from onlyvips_release.upkeep import POLL_INTERVAL, Upkeep
 
-BEAT = 0.5
-"""Seconds between two looks at what must live and at what people ask."""
-
-PROOF = 20
-"""Pinned requests that prove an arm before it gets any weight (contract.md section 5)."""
-
-MAIN_LOOP = timedelta(seconds=30)
-"""What the main loop may need between two signs of life, besides what services need to start and stop."""
-
-STABLE_WITHIN = 30.0
-"""Seconds that a revived stable has before the release goes on."""
+SUITE_INTERVAL = 0.05
+"""Seconds between two polls of a suite."""
 
 PATIENCE_IN_ROLLBACK = 60.0
-"""Seconds that a rollback retries an act before it ends as not confirmed."""
+"""Seconds of failed attempts after which a rollback is reported as not confirmed."""
 
 
 class Runner:
-    """One release under way. `tell` is called after each event was journalled."""
+    """One release on its ports. `on_event` is called for each event, after it was journalled."""
 
-    def __init__(self, release: Release, ports: Ports, tell: Callable[[Event], None] = lambda _: None) -> None:
-        self.release, self.ports, self.tell = release, ports, tell
-        self.look = algebra.Look()
+    def __init__(self, release: Release, ports: Ports, on_event: Callable[[Event], None] = lambda event: None) -> None:
+        self.release, self.ports, self.on_event = release, ports, on_event
+        self.upkeep = Upkeep(release, ports, self.record)
         self.suite: SuiteRun | None = None
         self.suite_due = 0.0
+        self.counts_due = 0.0
         self.failing_since: float | None = None
-        self.zero = 0.0
+        self.tick_origin = 0.0
 
     # --- the whole flow -------------------------------------------------------------------------------------------
 
     def run(self, *taken_over: Event) -> Release:
-        """Until the release is final, or stays open: paused, or not confirmed. `taken_over`: it was nobody's before."""
-        self.zero = self.ports.clock.monotonic() - (self.release.last_tick + 1) * self.tick
+        """Until the release is final, or stays open: paused, or not confirmed. `taken_over`: nobody held it before."""
+        self.tick_origin = self.ports.clock.monotonic() - (self.release.evidence.last_tick + 1) * self.tick
         try:
             if taken_over:
-                self._take_over(taken_over)
-            while (command := next_command(self.release)) is not None:
+                rescue.take_over(self.upkeep, taken_over)
+            while (command := commands.next_command(self.release)) is not None:
                 self.carry_out(command)
+        except LeaseLost:
+            self._end_suite()
+            rescue.look_after_loss(self.upkeep)
         except JournalError as error:
-            self._unrecorded(error)
+            rescue.stop_unrecorded(self.upkeep, error)
             raise
         finally:
             self._end_suite()
         return self.release
 
-    def carry_out(self, command: Command) -> None:
+    def carry_out(self, command: commands.Command) -> None:
         """One command; whatever goes wrong becomes an event."""
         try:
-            self._go_on(command)
+            self.upkeep.renew_lease(command)
             if self.failing_since is not None:
-                self.ports.clock.sleep(BEAT)
-                self._revive()
-            for event in self._do(command):
-                self.record(event)
+                self.ports.clock.sleep(POLL_INTERVAL)
+                self.upkeep.revive()
+            self._do(command)
             self.failing_since = None
         except Interrupted as stop:
-            self.record(Requested("abort", f"signal {stop.signal_number}", stop.signal_number))
-            self.record(*algebra.after_signal(self.release))
+            self.record(events.Requested("abort", f"signal {stop.signal_number}", stop.signal_number))
+            self.record(*policy.after_signal(self.release))
         except LeaseLost:
             raise
         except Exception as error:
             self._trouble(error)
 
-    def record(self, *events: Event) -> None:
+    def record(self, *happened: Event) -> None:
         """Fold, then journal: nothing illegal is recorded, nothing happens unrecorded."""
-        for event in events:
+        for event in happened:
             self.release.apply(event)
             self.ports.journal.append(event)
-            self.tell(event)
+            self.on_event(event)
             self.ports.notifier.notify(event)
 
-    def _do(self, command: Command) -> Iterator[Event]:
+    def _do(self, command: commands.Command) -> None:
         match command:
-            case Prepare():
-                yield from self._prepare()
-            case StartCanary(revisions):
-                yield from self._start_canary(revisions)
-            case RunSmoke(arm):
-                yield from self._run_smoke(arm)
-            case Shift(weight):
-                yield from self._shift(weight)
-            case Observe():
-                yield from self._observe()
-            case ReplaceUnrouted(revisions):
-                yield from self._replace_unrouted(revisions)
-            case Commit():
-                yield Committed(safe_weight=100)
-            case ReplaceStable(revisions):
-                yield from self._replace_stable(revisions)
-            case EndPromotion():
-                self._empty_canary(spare=True)
-                yield Promoted(self._now())
-            case EndRollback():
-                yield from self._end_rollback()
-            case Leave():
+            case commands.Prepare():
+                self._prepare()
+            case commands.StartCanary(revisions, weight):
+                self._start_canary(revisions, weight)
+            case commands.RunSmoke(arm):
+                self._run_smoke(arm)
+            case commands.Shift(weight):
+                self._shift(weight)
+            case commands.Observe():
+                self._observe()
+            case commands.ReplaceUnrouted(revisions):
+                self._replace_unrouted(revisions)
+            case commands.Commit():
+                self.record(events.Committed(safe_weight=100))
+            case commands.ReplaceStable(revisions):
+                self._replace_stable(revisions)
+            case commands.EndPromotion():
+                self._end_promotion()
+            case commands.EndRollback():
+                self._end_rollback()
+            case commands.Leave():
                 self._end_suite()
-                yield from self._shift(0)
-                yield algebra.ending(self.release)
-            case Finish():
+                self._shift(0)
+                self.record(ending(self.release))
+            case commands.Finish():
                 self._end_suite()
                 self._empty_canary()
                 self.ports.router.reset()
-                yield algebra.ending(self.release)
+                self.record(ending(self.release))
 
     # --- one command each -----------------------------------------------------------------------------------------
 
-    def _prepare(self) -> Iterator[Event]:
+    def _prepare(self) -> None:
+        """Weight 0 with this release's pins, then the proof of what users can be sent back to."""
         self.ports.router.reset()
         self.ports.router.set_weight(0)
-        algebra.prove(self.ports.prober.probe(Arm.STABLE, PROOF), Arm.STABLE, self._routed(self.release.old))
-        yield Prepared({i.service: i.identity for i in self._inspect() if i.arm is Arm.STABLE})
-        for name in algebra.unproven(self.release):
-            yield Noted(f"{name}: revision not proven: only the router names it (give the service an `identity`)")
+        self.upkeep.mend_endpoints(Arm.STABLE)
+        if not self.release.first:
+            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
+        way_back = {i.service: i.identity for i in self.ports.workload.inspect() if i.arm is Arm.STABLE}
+        self.record(events.Prepared(way_back))
+        for name in proof.unproven(self.release):
+            self.record(
+                Noted(f"{name}: revision not proven: only the router names it (give the service an `identity`)")
+            )
 
-    def _start_canary(self, which: Arm) -> Iterator[Event]:
-        """Also the way back after the point of no return: then the old revision takes the canary track.
+    def _start_canary(self, which: Arm, weight: Percent) -> None:
+        """Also a restore (then the old revision takes the canary track), and a canary that must grow for more weight.
 
-        Users are on the safe side meanwhile, and this release's pins are in force.
+        Users are on the safe side meanwhile, unless they are on this very track already.
         """
-        self.ports.router.set_weight(self.release.safe_weight)
-        started: list[Instance] = []
-        for service in self.release.plan.routed:
-            started += self.ports.workloads[service.name].start_canary(self._revision(service.name, which))
-        names = self._routed(self.release.new if which is Arm.CANARY else self.release.old)
-        self.ports.router.point(Arm.CANARY, algebra.endpoints(started, names))
-        algebra.prove(self.ports.prober.probe(Arm.CANARY, PROOF), Arm.CANARY, names)
-        self.ports.router.brace()
-        if watcher := self.ports.guardian.start():
-            yield Noted(watcher)
-        yield CanaryStarted(tuple(started))
+        if not self.release.proven or self.release.weight is None:
+            self.ports.router.set_weight(self.upkeep.safe_weight())
+        try:
+            instances = self.upkeep.start_track(which, weight)
+        except TargetError as error:
+            if not (self.release.committed and which is Arm.CANARY and self.release.phase is Phase.ROLLING_BACK):
+                raise
+            self.record(events.Unconfirmed(f"the canary track does not answer: {error}", self._now(), self.by_hand()))
+            return
+        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, self.upkeep.routed(self.upkeep.names(which))))
+        self.upkeep.prove(Arm.CANARY, self.upkeep.routed(self.upkeep.names(which)))
+        self.ports.router.prepare_safe_weights()
+        self.upkeep.start_guardian()
+        self.record(events.CanaryStarted(instances, weight))
 
-    def _run_smoke(self, arm: Arm) -> Iterator[Event]:
-        run, before = self._start_suite("smoke", arm), self.release.phase
+    def _run_smoke(self, arm: Arm) -> None:
+        before = self.release.phase
+        run = self._start_suite("smoke", arm)
         while (result := run.poll()) is None:
-            self.ports.clock.sleep(0.05)
-            self._go_on(Observe())
-            if self._asked() and self.release.phase is not before:
+            self.ports.clock.sleep(SUITE_INTERVAL)
+            if self.upkeep.poll() and self.release.phase is not before:
                 self._end_suite()
                 return
         self.suite = None
-        yield SuiteRan(result)
-        yield from algebra.after_suite(self.release, result)
+        self.record(events.SuiteRan(result))
+        self.record(*policy.after_suite(self.release, result))
 
-    def _shift(self, weight: Percent) -> Iterator[Event]:
-        begun = self.ports.clock.monotonic()
+    def _shift(self, weight: Percent) -> None:
+        began = self.ports.clock.monotonic()
         try:
             self.ports.router.set_weight(weight)
         except Unavailable:
             self.ports.router.revive()
             self.ports.router.set_weight(weight)
-        self.suite_due = self.ports.clock.monotonic()
-        yield Shifted(weight, self._now(), round((self.suite_due - begun) * 1000, 1))
+        now = self.ports.clock.monotonic()
+        self.suite_due, self.counts_due = now, now + self.ports.source.lag
+        rolling_back = self.release.phase is Phase.ROLLING_BACK and weight == 0
+        proven = (
+            rolling_back
+            and not self.release.committed
+            and self.upkeep.is_proven(Arm.STABLE, self.upkeep.routed(self.release.old))
+        )
+        self.record(events.Shifted(weight, self._now(), round((now - began) * 1000, 1), proven))
 
-    def _replace_unrouted(self, which: Arm) -> Iterator[Event]:
+    def _replace_unrouted(self, which: Arm) -> None:
         for service in self.release.plan.unrouted:
-            revision = self._revision(service.name, which)
-            yield Replaced({service.name: revision.name}, self.ports.workloads[service.name].promote(revision))
+            revision = self.upkeep.revision(service.name, which)
+            instances = self.ports.workload.promote({service.name: revision})
+            self.record(events.Replaced({service.name: revision.name}, instances))
 
-    def _replace_stable(self, which: Arm) -> Iterator[Event]:
-        """Users are on the canary arm meanwhile; the new stable is proven before anybody is sent there."""
-        instances: list[Instance] = []
-        names = self._routed(self.release.new if which is Arm.CANARY else self.release.old)
-        for name in names:
-            instances += self.ports.workloads[name].promote(self._revision(name, which))
-        self.ports.router.point(Arm.STABLE, algebra.endpoints(instances, names))
-        algebra.prove(self.ports.prober.probe(Arm.STABLE, PROOF), Arm.STABLE, names)
-        yield Replaced(names, tuple(instances))
+    def _replace_stable(self, which: Arm) -> None:
+        """Users are on the canary track meanwhile; the new stable is proven before anybody is sent there."""
+        self.upkeep.start_guardian()
+        names = self.upkeep.names(which) if self.release.one_act else self.upkeep.routed(self.upkeep.names(which))
+        routed = self.upkeep.routed(names)
+        if self.ports.workload.replaces:
+            self.ports.router.point(Arm.STABLE, {name: [] for name in routed})
+        instances = self.ports.workload.promote({name: self.upkeep.revision(name, which) for name in names})
+        self.ports.router.point(Arm.STABLE, proof.endpoints(instances, routed))
+        self.upkeep.prove(Arm.STABLE, routed)
+        self.record(events.Replaced(names, instances))
 
-    def _end_rollback(self) -> Iterator[Event]:
+    def _end_promotion(self) -> None:
+        """Users are on the proven new stable: what cannot be cleaned up now is no reason to take them back."""
+        try:
+            self._empty_canary(keep_idle=True)
+        except TargetError as error:
+            self.record(Noted(f"the canary track could not be emptied yet: {error}"))
+        self.record(events.Promoted(self._now()))
+
+    def _end_rollback(self) -> None:
         self._end_suite()
         self._empty_canary()
-        algebra.prove(self.ports.prober.probe(Arm.STABLE, PROOF), Arm.STABLE, self._routed(self.release.old))
-        if self.release.committed:
-            yield Restored(dict(self.release.old))
-        yield RolledBack(self._now())
+        if self.release.first:
+            self.ports.router.point(Arm.STABLE, {service.name: [] for service in self.release.plan.routed})
+            self.ports.workload.stop_all()
+        else:
+            self.upkeep.mend_endpoints(Arm.STABLE)
+            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
+        if self.release.committed and not self.release.first:
+            self.record(events.Restored(dict(self.release.old)))
+        self.record(events.RolledBack(self._now()))
 
-    def _empty_canary(self, *, spare: bool = False) -> None:
+    def _empty_canary(self, *, keep_idle: bool = False) -> None:
         self.ports.router.point(Arm.CANARY, {service.name: [] for service in self.release.plan.routed})
-        for name, workload in self.ports.workloads.items():
-            workload.remove_canary(spare=self.release.old[name] if spare else "")
+        self.ports.workload.remove_canary(self.release.old if keep_idle else {})
 
     # --- one tick -------------------------------------------------------------------------------------------------
 
-    def _observe(self) -> Iterator[Event]:
-        """Wait for the next tick, see everything once, let the algebra decide."""
+    def _observe(self) -> None:
+        """Wait for the next tick, look at everything once, let the policy decide."""
         tick = self._next_tick()
         if tick is None:
             return
-        seen = self._see()
-        yield Sampled(tick, seen.counters or {}, algebra.trouble(self.release, seen))
-        yield from self._checks()
-        yield from self.look.decide(self.release, seen)
+        observed, sample, trouble = self._look()
+        trouble = policy.trouble(self.release, observed, trouble)
+        is_new = policy.is_new(self.release, observed)
+        self.record(events.Sampled(tick, sample.arms, trouble, sample.lost))
+        if is_new:
+            self.record(observed)
+        self._run_checks()
+        self.record(*policy.decide(self.release))
 
     def _next_tick(self) -> int | None:
-        """Its index on the release's clock; None when a person's wish came first. The first one comes at once."""
-        now = self._tick_now()
-        if self.release.first_tick is None:
-            return max(now, self.release.last_tick + 1)
-        goal = max(now, self.release.last_tick) + 1
-        while (left := self.zero + goal * self.tick - self.ports.clock.monotonic()) > 0:
-            self.ports.clock.sleep(min(left, BEAT))
-            self._go_on(Observe())
-            for done in self._revive():
-                self.record(Noted(f"{done} had died and was started again"))
-            if self._asked():
+        """Its index on the release's clock; None when an operator's request came first. The first one comes at once,
+        or as soon as the source counts what came after the shift."""
+        evidence = self.release.evidence
+        goal = max(self._tick_now(), evidence.last_tick) + 1
+        due = self.tick_origin + goal * self.tick
+        if evidence.first_tick is None:
+            goal = max(self._tick_now(), evidence.last_tick + 1)
+            due = self.counts_due
+        while (left := due - self.ports.clock.monotonic()) > 0:
+            self.ports.clock.sleep(min(left, POLL_INTERVAL))
+            if self.upkeep.poll():
                 return None
-        return goal
+        return max(goal, self._tick_now()) if evidence.first_tick is None else goal
 
-    def _asked(self) -> bool:
-        """Hear what a person asks for."""
-        asked = self.ports.operator.pending()
-        if asked:
-            self.record(*algebra.after_request(self.release, asked))
-        return asked is not None
-
-    def _see(self) -> algebra.Observation:
-        watching = self.release.phase is Phase.WATCHING
+    def _look(self) -> tuple[events.Observed, Sample, str]:
+        """Instances first: a canary that the target itself knows to be gone is not probed. The text says why this tick
+        cannot be judged, "" = it can."""
+        trouble, weight, sample = self.upkeep.lease_trouble, None, Sample({})
+        instances = self._instances()
         try:
             weight = self.ports.router.read_weight()
-            counters = self.ports.source.sample()
+            sample = self.ports.source.sample()
         except Unavailable as error:
-            return algebra.Observation(self._inspect(), trouble=str(error))
-        probes: tuple[Probe, ...] = () if watching else self.ports.prober.probe(Arm.CANARY, 1)
-        return algebra.Observation(self._inspect(), probes, weight, counters)
+            trouble = str(error)
+        probed = self.release.phase is not Phase.WATCHING and not trouble
+        gone = policy.lost(self.release.canary, instances)
+        probes = self.ports.prober.probe(Arm.CANARY, 1) if probed and not gone else ()
+        return events.Observed(instances, probes, weight), sample, trouble
 
-    def _checks(self) -> Iterator[Event]:
+    def _run_checks(self) -> None:
         """canary_checks at the start of a step, then every few minutes, never two at once; the last run counts."""
         every = self.release.plan.canary.every
         if self.release.phase is Phase.WATCHING:
@@ -293,96 +287,50 @@ class Runner:
         result = self.suite.poll() if self.suite else None
         if result:
             self.suite = None
-            yield SuiteRan(result)
+            self.record(events.SuiteRan(result))
 
-    # --- small things ---------------------------------------------------------------------------------------------
+    # --- when something goes wrong --------------------------------------------------------------------------------
 
     def _trouble(self, error: Exception) -> None:
-        """Outside of a rollback: go back. Inside: try again, and after a minute say that it is not confirmed."""
+        """Outside of a rollback: go back. Inside: try again, and after a minute report that it is not confirmed."""
         what = str(error) or type(error).__name__
-        known = isinstance(error, TargetError | errors.Interfered)
-        if self.release.finished or (isinstance(error, ReleaseError) and not known):
+        expected = isinstance(error, TargetError | Interfered)
+        if self.release.finished or (isinstance(error, ReleaseError) and not expected):
             raise error
         if self.release.phase not in (Phase.ROLLING_BACK, Phase.PROMOTED, Phase.ROLLED_BACK):
-            told = what if known else f"error of the tool: {type(error).__name__}: {what}"
-            if isinstance(error, errors.Interfered):
-                self.record(Interfered(told))
-            self.record(RollbackStarted(told, tool=not known))
+            cause = what if expected else f"error of the tool: {type(error).__name__}: {what}"
+            if isinstance(error, Interfered):
+                self.record(events.Interfered(cause))
+            self.record(events.RollbackStarted(cause, tool=not expected))
             return
         now = self.ports.clock.monotonic()
         self.failing_since = now if self.failing_since is None else self.failing_since
         if now - self.failing_since >= PATIENCE_IN_ROLLBACK:
-            self.record(Unconfirmed(what, self._now(), self.by_hand()), algebra.ending(self.release))
-
-    def _take_over(self, events: Iterable[Event]) -> None:
-        """Users first: the safe weight is written even where no router runs, then what must run is started."""
-        self.ports.lease.renew(MAIN_LOOP, self.release.safe_weight)
-        with contextlib.suppress(TargetError):
-            self.ports.router.set_weight(self.release.safe_weight)
-        revived = [done for workload in self.ports.workloads.values() for done in workload.revive()]
-        end = self.ports.clock.monotonic() + STABLE_WITHIN
-        self._go_on(StartCanary(Arm.STABLE))
-        with contextlib.suppress(TargetError):
-            revived += self.ports.router.revive()
-        while revived and self.ports.clock.monotonic() < end and not self._stable_answers():
-            self.ports.clock.sleep(BEAT)
-        self.record(*events, *(Noted(f"{done} was dead and was started again") for done in revived))
-
-    def _stable_answers(self) -> bool:
-        return all(probe.status == 200 for probe in self.ports.prober.probe(Arm.STABLE, 1))
-
-    def _unrecorded(self, error: JournalError) -> None:
-        """What cannot be recorded is not gone on with: users go to the safe side, which needs no disk space."""
-        told = f"{error}; users are not proven on stable"
-        try:
-            self.ports.router.set_weight(self.release.safe_weight)
-        except TargetError as failed:
-            raise NotConfirmed(told, remedy=self.by_hand()) from failed
-        if self.release.safe_weight:
-            raise NotConfirmed(told, remedy=self.by_hand()) from error
+            self.record(events.Unconfirmed(what, self._now(), self.by_hand()), ending(self.release))
 
     def by_hand(self) -> str:
         """How a person takes users to the safe side without the tool."""
         return self.ports.router.by_hand(self.release.safe_weight)
 
-    def _go_on(self, command: Command) -> None:
-        """A sign of life, and how long the next one may take before this controller must be taken for hung."""
-        within = MAIN_LOOP
-        if not isinstance(command, Observe | RunSmoke | Shift):
-            for service in self.release.plan.services:
-                within += service.runs.drain
-                within += service.health.within if service.health else MAIN_LOOP
-        self.ports.lease.renew(within, self.release.safe_weight)
+    # --- small things ---------------------------------------------------------------------------------------------
 
     def _start_suite(self, name: str, arm: Arm) -> SuiteRun:
         suite = self.release.plan.smoke if name == "smoke" else self.release.plan.canary
-        context = algebra.context(self.release, self._inspect())
+        context = policy.context(self.release, self._instances())
         self.suite = self.ports.checks.start(SuiteRequest(name, suite, arm, self.release.weight or 0, context))
         return self.suite
+
+    def _instances(self) -> tuple[Instance, ...]:
+        """As they are, or as they were when the control plane answered last."""
+        try:
+            return self.ports.workload.inspect()
+        except Unavailable:
+            return self.release.observed.instances if self.release.observed else self.release.canary
 
     def _end_suite(self) -> None:
         if self.suite:
             self.suite.stop()
             self.suite = None
-
-    def _inspect(self) -> tuple[Instance, ...]:
-        return tuple(i for workload in self.ports.workloads.values() for i in workload.inspect())
-
-    def _revive(self) -> list[str]:
-        revived = list(self.ports.router.revive())
-        for workload in self.ports.workloads.values():
-            revived += workload.revive()
-        return revived
-
-    def _revision(self, service: str, arm: Arm) -> Revision:
-        found = next(s for s in self.release.plan.services if s.name == service)
-        revision = found.canary if arm is Arm.CANARY else found.stable
-        if revision is None:
-            raise ReleaseError(f"{service}: no stable revision is known", remedy="give the plan `stable`")
-        return revision
-
-    def _routed(self, revisions: dict[str, str]) -> dict[str, str]:
-        return {service.name: revisions[service.name] for service in self.release.plan.routed}
 
     @property
     def tick(self) -> float:
@@ -390,7 +338,7 @@ class Runner:
         return self.release.plan.judge.tick.total_seconds()
 
     def _tick_now(self) -> int:
-        return int((self.ports.clock.monotonic() - self.zero) / self.tick)
+        return int((self.ports.clock.monotonic() - self.tick_origin) / self.tick)
 
     def _now(self) -> str:
         return self.ports.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.core.lifecycle import replay
+from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.planfile import load
 from onlyvips_release.state.codec import encode
 from onlyvips_release.state.journal import FileJournal
@@ -16,9 +16,9 @@ SAMPLES = Path(__file__).parent / "samples"
 FOLDS = json.loads((SAMPLES / "folds.json").read_text())
 
 
-def fold(path: Path) -> dict[str, object]:
+def meaning(path: Path) -> dict[str, object]:
     """What a journal says of its release."""
-    release = replay(FileJournal(path).read())
+    release = fold(FileJournal(path).read())
     return {
         "release": release.id,
         "phase": release.phase.value,
@@ -33,7 +33,7 @@ def fold(path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", sorted(FOLDS))
 def test_old_journal_folds_to_the_same_release(name: str) -> None:
-    assert fold(SAMPLES / "journals" / f"{name}.jsonl") == FOLDS[name]
+    assert meaning(SAMPLES / "journals" / f"{name}.jsonl") == FOLDS[name]
 
 
 def test_old_plan_has_the_same_weights_services_and_limits() -> None:

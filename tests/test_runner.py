@@ -8,47 +8,20 @@ from datetime import timedelta
 import pytest
 
 from onlyvips_release.core import events
+from onlyvips_release.core.commands import next_command
 from onlyvips_release.core.events import Phase
-from onlyvips_release.core.lifecycle import Release, next_command, replay
+from onlyvips_release.core.lifecycle import Release, fold
 from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
-from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
+from onlyvips_release.core.plan import Accept, OnInconclusive, Step
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
 from onlyvips_release.runner import Runner
+from tests.testing.crash_world import all_on, carry_out, started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
 FIVE = timedelta(minutes=5)
-
-
-def started(plan: ReleasePlan) -> events.Started:
-    """The first event of a release of this plan."""
-    revisions = {
-        s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
-    }
-    return events.Started("r0001", "simulation", plan, "", {"user": "test"}, revisions)
-
-
-def carry_out(world: World) -> Release:
-    """One release on a world, from its first event to its end."""
-    release, ports = Release(), world.ports()
-    first = started(world.plan)
-    release.apply(first)
-    ports.journal.append(first)
-    return Runner(release, ports).run()
-
-
-def all_on(world: World, revision: str) -> bool:
-    """Every service serves this revision from a living stable instance, users go nowhere else, nothing is left over."""
-    mine = [i for instances in world.instances.values() for i in instances]
-    stable = {e.revision for where in world.arms[Arm.STABLE].values() for e in where}
-    return (
-        all(i.arm is Arm.STABLE and i.alive and i.revision == revision for i in mine)
-        and len(mine) == len(world.plan.services)
-        and stable == {revision}
-        and world.weight == 0
-    )
 
 
 def kinds(world: World) -> list[str]:
@@ -63,7 +36,7 @@ def test_good_release_is_promoted_and_its_journal_tells_the_same() -> None:
     assert release.finished is not None
     assert release.finished.exit == 0
     assert all_on(world, "v2")
-    again = replay(world.journal)
+    again = fold(world.journal)
     assert (again.phase, again.serving, again.finished) == (release.phase, release.serving, release.finished)
     assert kinds(world).index("Committed") < kinds(world).index("Promoted")
 
@@ -316,7 +289,7 @@ def test_unconfirmed_rollback_can_be_taken_up_again_and_then_ends() -> None:
     assert world.weight == 10
     world.on_call = lambda name: None
     world.released = True
-    found = replay(world.journal)
+    found = fold(world.journal)
     release = Runner(found, world.ports()).run(*after_takeover(found, Request("recover", "ops")))
     assert release.finished is not None
     assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
@@ -381,7 +354,7 @@ def test_trouble_that_is_not_the_canarys_holds_five_minutes_at_most(kind: str) -
 
     def look(name: str) -> None:
         assert world.time < 1200, "still held"
-        if not shared and name == "source.sample" and 60 < world.time < 600:
+        if not shared and name == "workload.inspect" and 60 < world.time < 600:
             world.kill("miniapp", Arm.STABLE)
 
     world.on_call = look
@@ -398,7 +371,7 @@ def test_bake_clock_stands_while_stable_is_down() -> None:
         world = World(make_plan(steps=(Step(10, timedelta(minutes=30)),)), rps=100)
 
         def look(name: str) -> None:
-            if down and name == "source.sample" and 60 < world.time < 160:
+            if down and name == "workload.inspect" and 60 < world.time < 160:
                 world.kill("miniapp", Arm.STABLE)
 
         world.on_call = look
@@ -409,7 +382,7 @@ def test_bake_clock_stands_while_stable_is_down() -> None:
             command = next_command(release)
             assert command is not None
             runner.carry_out(command)
-        return release.baked
+        return release.evidence.baked
 
     assert baked_after(300, down=False) - baked_after(300, down=True) == pytest.approx(100, abs=6)
 

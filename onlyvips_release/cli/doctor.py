@@ -123,8 +123,9 @@ def collected(platform: Platform, name: str, suite: Suite) -> Finding:
 
 def serving(name: str, service: Service, platform: Platform) -> Finding:
     """Whether stable answers its health request."""
-    kept = platform.workloads[service.name].stable()
-    instances = [i for i in platform.workloads[service.name].inspect() if kept and i.revision == kept.name]
+    kept = platform.workload.stable().get(service.name)
+    mine = [i for i in platform.workload.inspect() if i.service == service.name]
+    instances = [i for i in mine if kept and i.revision == kept.name]
     if not kept or not instances or not all(i.alive for i in instances):
         return problem(name, "does not run", "onlyvips-release up PLAN")
     if not service.routed or service.health is None:
@@ -142,7 +143,7 @@ def serving(name: str, service: Service, platform: Platform) -> Finding:
 
 def canary(name: str, service: Service, platform: Platform) -> Finding:
     """Whether the canary can be reached or started, and is another revision."""
-    kept = platform.workloads[service.name].stable()
+    kept = platform.workload.stable().get(service.name)
     revision = service.canary
     if kept and (kept.name == revision.name or (kept.command, kept.url) == (revision.command, revision.url)):
         return problem(name, f"{revision.name} is what runs already", "give the plan another canary")
@@ -188,7 +189,7 @@ def router(name: str, platform: Platform) -> Finding:
 
 def metrics(name: str, platform: Platform) -> Finding:
     """Whether the counters can be read for both arms of every routed service."""
-    counters = EnvoySource(platform.state, platform.plan).sample()
+    counters = EnvoySource(platform.state, platform.plan).sample().arms
     totals = {service: sum(s.good + s.bad for s in arms[Arm.STABLE]) for service, arms in counters.items()}
     if not all(arms[Arm.STABLE] for arms in counters.values()):
         return problem(name, "no series of stable", "onlyvips-release up PLAN")

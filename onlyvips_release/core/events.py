@@ -1,4 +1,4 @@
-"""What can happen to a release (events, kept in its journal) and what it can be told to do (commands). Values only."""
+"""What can happen to a release: its events, which are kept in its journal. Values only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from onlyvips_release.core.judge import ServiceHistory
-from onlyvips_release.core.model import Arm, Instance, Percent, Series, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Percent, Probe, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
 
 
@@ -36,6 +36,8 @@ class Started:
 
     `history`: what earlier releases taught the judge, by service; `notes`: where that is from, or why it is not used.
     `restore`: users are on the canary revisions of an earlier release, and the stable ones are to be brought back.
+    `first`: a first installation, nothing serves users yet. `one_act`: the target replaces services with and without
+    traffic together.
     """
 
     release: str
@@ -47,6 +49,8 @@ class Started:
     history: Mapping[str, ServiceHistory] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     restore: bool = False
+    first: bool = False
+    one_act: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class CanaryStarted:
-    """These instances are ready in the canary track and proven by pinned requests."""
+    """These instances are ready in the canary track, sized for `weight`, and proven by pinned requests."""
 
     instances: tuple[Instance, ...]
+    weight: Percent = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +77,46 @@ class SuiteRan:
 
 
 @dataclass(frozen=True, slots=True)
+class SmokePassed:
+    """The smoke suite passed wherever the release needs it before its first shift; `arm`: the arm that came last."""
+
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True)
 class Shifted:
-    """`weight` is in force at the data plane since `at` (UTC, ISO 8601)."""
+    """`weight` is in force at the data plane since `at` (UTC, ISO 8601).
+
+    `proven`: pinned requests to stable were answered by the expected revision right after it (only in a rollback).
+    """
 
     weight: Percent
     at: str
     took_ms: float
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Raw counts at a tick of the release's clock; `trouble` says why this tick must not be judged."""
+    """Raw counts at a tick of the release's clock; `trouble` says why this tick must not be judged.
+
+    `lost`: service -> users' requests that failed before an arm was chosen.
+    """
 
     tick: int
     series: Mapping[str, Mapping[Arm, tuple[Series, ...]]]
     trouble: str = ""
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the target and the pinned probes showed at the last tick; recorded where it is not as before, and at every
+    failed probe. `weight` None = it could not be read."""
+
+    instances: tuple[Instance, ...]
+    probes: tuple[Probe, ...] = ()
+    weight: Percent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +130,16 @@ class Judged:
     R: float = 0.0
     blame: str = ""
     metrics: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepPassed:
+    """The step under way has passed; the next one follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BakePassed:
+    """The last step has passed (a first installation has none): the canary is promoted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +214,7 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How the watch after promotion ended."""
+    """The watch after promotion ended without anything against the new stable; `verdict`: PASS, or INCONCLUSIVE."""
 
     verdict: Verdict
     sentence: str
@@ -206,7 +246,7 @@ class Restored:
 class GuardianActed:
     """The controller gave no sign of life, so the guardian wrote the safe `weight`; `confirmed` = it was in force."""
 
-    weight: Percent
+    weight: int
     at: str
     confirmed: bool
 
@@ -218,6 +258,14 @@ class Unconfirmed:
     what: str
     since: str
     command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A message reached people through `sink`; `key` names it there."""
+
+    sink: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +282,13 @@ Event = (
     | Prepared
     | CanaryStarted
     | SuiteRan
+    | SmokePassed
     | Shifted
     | Sampled
+    | Observed
     | Judged
+    | StepPassed
+    | BakePassed
     | Requested
     | Paused
     | Resumed
@@ -251,94 +303,6 @@ Event = (
     | Restored
     | GuardianActed
     | Unconfirmed
+    | Notified
     | Finished
-)
-
-
-# --- what to do next ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Prove stable and the way back; bring the routes to their base."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartCanary:
-    """Run `revisions` in the canary track and prove them by pinned requests."""
-
-    revisions: Arm
-
-
-@dataclass(frozen=True, slots=True)
-class RunSmoke:
-    """Run the smoke suite against one arm, pinned."""
-
-    arm: Arm
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """Put a weight in force."""
-
-    weight: Percent
-
-
-@dataclass(frozen=True, slots=True)
-class Observe:
-    """Take one tick: sample, inspect, probe, look."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaceUnrouted:
-    """Replace the services that take no traffic."""
-
-    revisions: Arm
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Pass the point of no return."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaceStable:
-    """Make the revisions in the canary track stable, and prove it."""
-
-    revisions: Arm
-
-
-@dataclass(frozen=True, slots=True)
-class EndPromotion:
-    """Drain and empty the canary track; the old revision stays idle where the target can keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndRollback:
-    """Drain and remove all but stable, prove stable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Clean up and say how it ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """A paused release that nobody will hold: weight 0, the canary kept warm."""
-
-
-Command = (
-    Prepare
-    | StartCanary
-    | RunSmoke
-    | Shift
-    | Observe
-    | ReplaceUnrouted
-    | Commit
-    | ReplaceStable
-    | EndPromotion
-    | EndRollback
-    | Finish
-    | Leave
 )

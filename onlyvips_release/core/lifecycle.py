@@ -1,129 +1,141 @@
-"""The one table of what may follow what, the release as a fold over its events, and what it does next. Pure.
+"""The release as a state machine: what may follow what, and the release as a fold over its events. Pure.
 
-A release is a fold over its events (`Release.apply`); the folded release names the next command (`next_command`).
-Every command may be repeated: after a crash the journal is folded again and the same command is issued again.
+`TABLE` says in which phase which event can happen, and the one phase that it leads to; `Release.apply`, what an event
+changes besides. `commands.next_command` says what is done in a state, `policy` which events follow from evidence. The
+runner carries a command out and records what happened.
+
+A verdict is an event of its own: `SuiteRan` and `Judged` move nothing, `SmokePassed`, `StepPassed`, `BakePassed` and
+`RollbackStarted` do. So the phase after any event can be read off the table, without knowing the rest of the state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from onlyvips_release.core.events import (
+    BakePassed,
     CanaryStarted,
-    Command,
-    Commit,
     Committed,
-    EndPromotion,
-    EndRollback,
     Event,
-    Finish,
     Finished,
     GuardianActed,
     Interfered,
     Judged,
-    Leave,
     Noted,
-    Observe,
+    Notified,
+    Observed,
     Paused,
     Phase,
-    Prepare,
     Prepared,
     Promoted,
     Replaced,
-    ReplaceStable,
-    ReplaceUnrouted,
     Requested,
     Restored,
     Resumed,
     RollbackStarted,
     RolledBack,
-    RunSmoke,
     Sampled,
-    Shift,
     Shifted,
-    StartCanary,
+    SmokePassed,
     Started,
+    StepPassed,
     SuiteRan,
     Unconfirmed,
     Watched,
 )
-from onlyvips_release.core.judge import ENVIRONMENT, ReleaseJudge, ServiceHistory
-from onlyvips_release.core.model import Arm, Instance, Percent, Series, SuiteResult, Verdict
+from onlyvips_release.core.evidence import Evidence
+from onlyvips_release.core.model import Arm, Instance, Percent, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Step
 from onlyvips_release.errors import ReleaseError
 
 FINAL = (Phase.PROMOTED, Phase.ROLLED_BACK)
-BY_PERSON = "promoted_by_a_person"
 UNPROVEN = "?"
-"""What serves when its replacement may have begun, until it is proven again."""
+"""The revision in `serving` while a replacement may be under way."""
 
 # --- what may follow what -----------------------------------------------------------------------------------------
 
 P = Phase
-ANYWHERE = (Requested, Noted, Interfered, Unconfirmed, Resumed, GuardianActed)
-"""Events that are possible in every open phase and leave it as it is."""
+ANYWHERE = (Requested, Noted, Interfered, Unconfirmed, Resumed, GuardianActed, Notified)
+"""Events that are possible in every open phase; where the table does not list them they leave the phase as it is."""
 
-TABLE: dict[Phase, dict[type, tuple[Phase, ...]]] = {
+TABLE: dict[Phase, dict[type, Phase]] = {
+    # Stable is proven, then the canary runs beside it at weight 0.
     P.PREPARING: {
-        Started: (P.PREPARING,),
-        Prepared: (P.PREPARING,),
-        CanaryStarted: (P.CHECKING,),
-        RollbackStarted: (P.ROLLING_BACK,),
+        Started: P.PREPARING,
+        Prepared: P.PREPARING,
+        CanaryStarted: P.CHECKING,
+        RollbackStarted: P.ROLLING_BACK,
     },
+    # The smoke suite runs on both arms, apart from users. A first installation has nothing to bake.
     P.CHECKING: {
-        CanaryStarted: (P.CHECKING,),
-        SuiteRan: (P.CHECKING, P.SHIFTING),
-        RollbackStarted: (P.ROLLING_BACK,),
+        CanaryStarted: P.CHECKING,
+        SuiteRan: P.CHECKING,
+        SmokePassed: P.SHIFTING,
+        BakePassed: P.PROMOTING,
+        RollbackStarted: P.ROLLING_BACK,
     },
-    P.SHIFTING: {CanaryStarted: (P.SHIFTING,), Shifted: (P.BAKING,), RollbackStarted: (P.ROLLING_BACK,)},
+    # The weight of the step is put in force; the canary may have to grow for it.
+    P.SHIFTING: {CanaryStarted: P.SHIFTING, Shifted: P.BAKING, RollbackStarted: P.ROLLING_BACK},
+    # The weight is held while evidence comes in.
     P.BAKING: {
-        CanaryStarted: (P.BAKING,),
-        Sampled: (P.BAKING,),
-        SuiteRan: (P.BAKING,),
-        Judged: (P.BAKING, P.SHIFTING, P.PROMOTING),
-        Paused: (P.PAUSED,),
-        Shifted: (P.BAKING,),
-        RollbackStarted: (P.ROLLING_BACK,),
+        CanaryStarted: P.BAKING,
+        Sampled: P.BAKING,
+        Observed: P.BAKING,
+        SuiteRan: P.BAKING,
+        Judged: P.BAKING,
+        Shifted: P.BAKING,
+        StepPassed: P.SHIFTING,
+        BakePassed: P.PROMOTING,
+        Paused: P.PAUSED,
+        RollbackStarted: P.ROLLING_BACK,
     },
+    # The weight is held until a person decides; the judge goes on.
     P.PAUSED: {
-        Sampled: (P.PAUSED,),
-        SuiteRan: (P.PAUSED,),
-        Judged: (P.PAUSED, P.SHIFTING, P.PROMOTING),
-        Shifted: (P.PAUSED,),
-        Finished: (P.PAUSED,),
-        Resumed: (P.BAKING,),
-        RollbackStarted: (P.ROLLING_BACK,),
+        Sampled: P.PAUSED,
+        Observed: P.PAUSED,
+        SuiteRan: P.PAUSED,
+        Judged: P.PAUSED,
+        Shifted: P.PAUSED,
+        Finished: P.PAUSED,
+        Resumed: P.BAKING,
+        StepPassed: P.SHIFTING,
+        BakePassed: P.PROMOTING,
+        RollbackStarted: P.ROLLING_BACK,
     },
+    # All users go to the canary track, `Committed` is passed, stable is replaced and proven, all users go back to it.
     P.PROMOTING: {
-        CanaryStarted: (P.PROMOTING,),
-        Shifted: (P.PROMOTING,),
-        SuiteRan: (P.PROMOTING,),
-        Replaced: (P.PROMOTING,),
-        Committed: (P.PROMOTING,),
-        Promoted: (P.WATCHING,),
-        RollbackStarted: (P.ROLLING_BACK,),
+        CanaryStarted: P.PROMOTING,
+        Shifted: P.PROMOTING,
+        SuiteRan: P.PROMOTING,
+        SmokePassed: P.PROMOTING,
+        Replaced: P.PROMOTING,
+        Committed: P.PROMOTING,
+        Promoted: P.WATCHING,
+        RollbackStarted: P.ROLLING_BACK,
     },
+    # Users are on the new stable; the old revision can still be brought back.
     P.WATCHING: {
-        Sampled: (P.WATCHING,),
-        SuiteRan: (P.WATCHING,),
-        Judged: (P.WATCHING,),
-        Watched: (P.WATCHING, P.PROMOTED),
-        RollbackStarted: (P.ROLLING_BACK,),
+        Sampled: P.WATCHING,
+        Observed: P.WATCHING,
+        SuiteRan: P.WATCHING,
+        SmokePassed: P.WATCHING,
+        Judged: P.WATCHING,
+        Watched: P.PROMOTED,
+        RollbackStarted: P.ROLLING_BACK,
     },
+    # Users first, slow things later. An unconfirmed end (`Finished`) stays here, so that `recover` goes on.
     P.ROLLING_BACK: {
-        Shifted: (P.ROLLING_BACK,),
-        CanaryStarted: (P.ROLLING_BACK,),
-        Replaced: (P.ROLLING_BACK,),
-        Restored: (P.ROLLING_BACK,),
-        RolledBack: (P.ROLLED_BACK,),
-        RollbackStarted: (P.ROLLING_BACK,),
-        Resumed: (P.ROLLING_BACK,),
-        Finished: (P.ROLLING_BACK,),
+        Shifted: P.ROLLING_BACK,
+        CanaryStarted: P.ROLLING_BACK,
+        Replaced: P.ROLLING_BACK,
+        Restored: P.ROLLING_BACK,
+        RollbackStarted: P.ROLLING_BACK,
+        Finished: P.ROLLING_BACK,
+        RolledBack: P.ROLLED_BACK,
     },
-    P.PROMOTED: {Finished: (P.PROMOTED,)},
-    P.ROLLED_BACK: {Finished: (P.ROLLED_BACK,)},
+    P.PROMOTED: {Finished: P.PROMOTED},
+    P.ROLLED_BACK: {Finished: P.ROLLED_BACK},
 }
 
 
@@ -131,12 +143,23 @@ class IllegalEvent(ReleaseError):
     """An event that cannot happen in this phase: a bug, or a journal that was edited."""
 
 
+# --- the fold -----------------------------------------------------------------------------------------------------
+
+
 @dataclass(slots=True)
 class Release:
     """One attempt to replace the stable revisions by the canary revisions, folded from its events.
 
-    `weight` None = not known to be in force (a write may be under way). `old`/`new`: service -> revision name.
-    `until_paused` is no fact but a wish of who carries it out: a pause is left at weight 0 instead of held.
+    `old`, `new`, `serving`: service -> revision name. `canary`: the instances of the canary track, `sized`: the weight
+    that they can carry, `proven`: pinned requests proved them; `tracked_old`: in a restore the old revision runs there;
+    `track_lost`: the new one cannot be had there any more while stable may be half replaced.
+    `weight` None = not known to be in force (a write may be under way). `stable_proven`: right after the shift back.
+    `replaced`: instances of the new stable. `smoke`, `attempts`: last result and number of smoke runs by arm;
+    `checked`: the last canary checks at this weight. `observed`: what the last tick showed; `trouble`: why it was not
+    judged; `failed_probes`: failed pinned requests in a row, by service. `outcome`: the verdict that ended a step;
+    `reported`: reason of the last verdict that ended nothing. `waiting`: a request that is kept until the bake.
+    `until_paused` is no fact but a setting of the command that carries the release out: a pause is left at weight 0
+    instead of held.
     """
 
     id: str = ""
@@ -144,66 +167,53 @@ class Release:
     phase: Phase = Phase.PREPARING
     old: dict[str, str] = field(default_factory=dict)
     new: dict[str, str] = field(default_factory=dict)
+    serving: dict[str, str] = field(default_factory=dict)
+    first: bool = False
+    restore: bool = False
+    one_act: bool = False
     prepared: bool = False
     canary: tuple[Instance, ...] = ()
+    sized: Percent = 0
     proven: bool = False
+    tracked_old: bool = False
+    track_lost: bool = False
     step: int = 0
     weight: Percent | None = 0
     safe_weight: int = 0
+    stable_proven: bool = False
     committed: bool = False
-    serving: dict[str, str] = field(default_factory=dict)
+    promoted: bool = False
     replaced: tuple[Instance, ...] = ()
     smoke: dict[Arm, SuiteResult] = field(default_factory=dict)
     attempts: dict[Arm, int] = field(default_factory=dict)
     checked: SuiteResult | None = None
-    judge: ReleaseJudge = field(default=None)  # type: ignore[assignment]
-    baseline: bool = False
-    first_tick: int | None = None
-    last_tick: int = -1
-    troubled_ticks: int = 0
-    troubled_total: int = 0
+    evidence: Evidence = field(default=None)  # type: ignore[assignment]  # set by Started
+    observed: Observed | None = None
+    failed_probes: dict[str, int] = field(default_factory=dict)
     outcome: Judged | None = None
+    reported: str = ""
     pause: Paused | None = None
-    tracked_old: bool = False
+    waiting: Requested | None = None
     signal: int = 0
     signals: int = 0
     cause: RollbackStarted | None = None
     watched: Watched | None = None
-    restore: bool = False
     hurry: bool = False
     until_paused: bool = False
     noted: list[str] = field(default_factory=list)
+    trouble: str = ""
     finished: Finished | None = None
 
     def apply(self, event: Event) -> None:
         """Fold one event. Raises IllegalEvent, before anything changed, when it cannot happen here."""
         kind = type(event)
-        targets = TABLE[self.phase].get(kind)
-        if targets is None and (kind not in ANYWHERE or (self.over and kind is not GuardianActed)):
+        target = TABLE[self.phase].get(kind)
+        if target is None and (kind not in ANYWHERE or (self.over and kind not in (GuardianActed, Notified))):
             raise IllegalEvent(
                 f"{kind.__name__} cannot happen in {self.phase}", remedy="the journal was edited, or this is a bug"
             )
         self._fold(event)
-        if targets:
-            self.phase = self._target(event, targets)
-
-    def _target(self, event: Event, targets: tuple[Phase, ...]) -> Phase:
-        """Which of the table's targets an event leads to; the first is "not yet"."""
-        match event:
-            case SuiteRan() if self.phase is Phase.CHECKING and self._smoke_passed():
-                self.smoke, self.attempts = {}, {}
-                return Phase.SHIFTING
-            case Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
-                last = self.step == len(self.plan.steps) - 1 or event.reason == BY_PERSON
-                self.step += 0 if last else 1
-                return Phase.PROMOTING if last else Phase.SHIFTING
-            case Watched(verdict=Verdict.PASS | Verdict.INCONCLUSIVE):
-                return Phase.PROMOTED
-            case _:
-                return targets[0]
-
-    def _smoke_passed(self) -> bool:
-        return all(arm in self.smoke and self.smoke[arm].verdict is Verdict.PASS for arm in Arm)
+        self.phase = target or self.phase
 
     def _fold(self, event: Event) -> None:
         match event:
@@ -211,44 +221,46 @@ class Release:
                 self._begin(event)
             case Prepared():
                 self.prepared = True
-            case CanaryStarted(instances):
-                self.canary, self.proven = instances, True
-                if self.phase is Phase.ROLLING_BACK:
-                    self.tracked_old, self.safe_weight = True, 100
+            case CanaryStarted():
+                self._canary_started(event)
             case SuiteRan(result):
                 self._suite(result)
+            case SmokePassed() | BakePassed():
+                if self.phase is not Phase.WATCHING:
+                    self.smoke, self.attempts = {}, {}
+            case StepPassed():
+                self.step += 1
             case Shifted():
                 self._shifted(event)
             case Sampled():
                 self._sampled(event)
-            case Judged(final=True):
-                self.outcome = event
+            case Observed():
+                self._observed(event)
+            case Judged():
+                self.outcome, self.reported = event if event.final else self.outcome, event.reason
             case Requested():
-                self.signal = event.signal or self.signal
-                self.signals += bool(event.signal)
+                self._requested(event)
             case Paused():
-                self.pause = event
+                self.pause, self.waiting = event, None
             case Noted(what):
                 self.noted.append(what)
-            case Committed(safe_weight):
-                self.committed, self.safe_weight = True, safe_weight
-                self.serving.update({service.name: UNPROVEN for service in self.plan.routed})
-            case Replaced(revisions, instances):
-                self.replaced += instances
-                self._replaced(revisions)
+            case Committed():
+                self._committed(event)
+            case Replaced():
+                self._replaced(event)
             case Promoted():
-                self._restart_judge(self.plan.watch, {})
-                self.smoke, self.attempts = {}, {}
+                self.promoted, self.smoke, self.attempts = True, {}, {}
+                self.evidence = Evidence.of(self.plan, self.plan.watch, {})
             case Watched():
                 self.watched = event
             case RollbackStarted():
                 self._rolling_back(event)
+            case Unconfirmed():
+                self.track_lost = self.phase is Phase.ROLLING_BACK and not self.promoted and not self.proven
             case Finished():
                 self.finished = event
             case Resumed():
-                self.baseline, self.first_tick, self.hurry = False, None, event.hurry
-                if event.taken_over or self.phase is Phase.ROLLING_BACK:
-                    self._taken_over()
+                self._resumed(event)
             case GuardianActed(weight, _, confirmed):
                 self.weight = weight if confirmed else None
             case _:
@@ -258,23 +270,31 @@ class Release:
         self.id, self.plan = event.release, event.plan
         self.old = {name: arms.get(Arm.STABLE, "") for name, arms in event.revisions.items()}
         self.new = {name: arms[Arm.CANARY] for name, arms in event.revisions.items()}
-        self.serving, self.restore, self.committed = dict(self.old), event.restore, event.restore
-        if event.restore:
-            self.serving = dict(self.new)
+        self.first, self.restore, self.one_act = event.first, event.restore, event.one_act
+        self.committed = self.promoted = event.restore
+        self.serving = dict(self.new if event.restore else self.old)
         self.noted += event.notes
-        self._restart_judge(self.plan.bake, event.history)
+        self.evidence = Evidence.of(self.plan, self.plan.bake, event.history)
 
-    def _taken_over(self) -> None:
-        """Nobody held it: weight, stable, canary and what a suite said are to be proven again."""
-        self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
-        self.prepared = self.proven = self.tracked_old = False
-        self.smoke, self.attempts, self.replaced = {}, {}, ()
+    def _canary_started(self, event: CanaryStarted) -> None:
+        self.canary, self.sized, self.proven = event.instances, event.weight, True
+        if self.phase is Phase.ROLLING_BACK:
+            self.tracked_old, self.safe_weight = self.promoted, 100
 
-    def _restart_judge(self, bake: timedelta, known: Mapping[str, ServiceHistory]) -> None:
-        names = [service.name for service in self.plan.routed]
-        business = [service.name for service in self.plan.routed if service.business_calls]
-        self.judge = ReleaseJudge(self.plan.judge, names, bake, business, bool(self.plan.sticky), known)
-        self.baseline, self.first_tick, self.troubled_ticks = False, None, 0
+    def _requested(self, event: Requested) -> None:
+        self.signal = event.signal or self.signal
+        self.signals += bool(event.signal)
+        if event.what in ("pause", "promote") and self.phase in (Phase.PREPARING, Phase.CHECKING, Phase.SHIFTING):
+            self.waiting = event
+
+    def _resumed(self, event: Resumed) -> None:
+        """`taken_over`: nobody held it; weight, stable, canary and what a suite reported are to be proven again."""
+        self.evidence.begin()
+        self.hurry, self.failed_probes = event.hurry, {}
+        if event.taken_over or self.phase is Phase.ROLLING_BACK:
+            self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
+            self.prepared = self.proven = self.tracked_old = self.track_lost = self.stable_proven = False
+            self.smoke, self.attempts, self.replaced, self.observed = {}, {}, (), None
 
     def _suite(self, result: SuiteResult) -> None:
         if result.suite == "smoke":
@@ -285,44 +305,44 @@ class Release:
 
     def _shifted(self, event: Shifted) -> None:
         if event.weight != self.weight or self.phase is Phase.SHIFTING:
-            self.baseline, self.first_tick, self.troubled_ticks, self.checked = False, None, 0, None
-        self.weight = event.weight
+            self.evidence.begin()
+            self.checked = None
+        self.weight, self.stable_proven = event.weight, event.proven
 
     def _sampled(self, event: Sampled) -> None:
-        self.last_tick = event.tick
-        if self.first_tick is None:
-            self.first_tick = event.tick
-        if event.trouble:
-            self._held()
-            self.judge.skip(event.tick, event.series or None)
-            return
-        counters = as_canary(event.series) if self.phase is Phase.WATCHING else event.series
-        if self.baseline:
-            self.judge.fold(event.tick, counters)
-            if self.judge.look().reason == ENVIRONMENT:
-                self._held()
-        else:
-            self.judge.begin_step(self.weight or 0, counters)  # type: ignore[arg-type] # counts with tenths alike
-            self.baseline = True
+        watching = self.phase is Phase.WATCHING
+        before, self.trouble = self.evidence.troubled_total, event.trouble
+        self.evidence.fold(event, self.weight or 0, watching=watching)
+        if self.evidence.troubled_total == before:
+            self.reported = ""
 
-    def _held(self) -> None:
-        """Not the canary's fault: the bake clock stands, and the budget for all such ticks shrinks."""
-        self.troubled_ticks += 1
-        self.troubled_total += 1
+    def _observed(self, event: Observed) -> None:
+        self.observed = event
+        for probe in event.probes:
+            failed = self.failed_probes.get(probe.service, 0)
+            self.failed_probes[probe.service] = 0 if probe.status == 200 else failed + 1
 
-    def _replaced(self, revisions: Mapping[str, str]) -> None:
-        self.serving.update(revisions)
+    def _committed(self, event: Committed) -> None:
+        self.committed, self.safe_weight = True, event.safe_weight
+        replaced = self.plan.services if self.one_act else self.plan.routed
+        self.serving.update({service.name: UNPROVEN for service in replaced})
+
+    def _replaced(self, event: Replaced) -> None:
+        self.replaced += event.instances
+        self.serving.update(event.revisions)
         if self.committed and self.routed_on(self.new if self.cause is None else self.old):
             self.safe_weight = 0
 
     def _rolling_back(self, event: RollbackStarted) -> None:
         self.cause = self.cause or event
-        self.smoke, self.tracked_old = {}, False
-        if not self.committed:
+        self.smoke, self.tracked_old, self.stable_proven = {}, False, False
+        if not self.committed or self.first:
             self.safe_weight = 0
         if self.phase is Phase.PROMOTING:
             self.serving.update({service.name: UNPROVEN for service in self.plan.unrouted})
         self.weight = None
+
+    # --- what follows from it -------------------------------------------------------------------------------------
 
     def routed_on(self, revisions: Mapping[str, str]) -> bool:
         """Whether stable of every routed service is of these revisions."""
@@ -343,90 +363,27 @@ class Release:
         return self.plan.steps[self.step]
 
     @property
-    def baked(self) -> float:
-        """Seconds that this weight was surely held with evidence coming in: the first tick began before the shift,
-        troubled ticks stand still."""
-        if self.first_tick is None:
-            return 0.0
-        ticks = self.last_tick - self.first_tick - 1 - self.troubled_ticks
-        return max(0, ticks) * self.plan.judge.tick.total_seconds()
+    def at_last_step(self) -> bool:
+        """Whether the promotion follows."""
+        return self.step == len(self.plan.steps) - 1
+
+    @property
+    def track(self) -> Arm | None:
+        """Whose revisions the canary track runs while users are on it (the safe weight is 100); None = nobody is."""
+        if not self.safe_weight:
+            return None
+        return Arm.STABLE if self.promoted else Arm.CANARY
 
 
-def as_canary(series: Mapping[str, Mapping[Arm, tuple[Series, ...]]]) -> dict[str, dict[Arm, tuple[Series, ...]]]:
-    """After promotion there is no control: stable's counts are judged alone, by the absolute guards."""
-    return {service: {Arm.CANARY: arms.get(Arm.STABLE, ()), Arm.STABLE: ()} for service, arms in series.items()}
-
-
-def replay(events: Iterable[Event]) -> Release:
-    """Fold a whole journal."""
+def fold(events: Iterable[Event]) -> Release:
+    """The release that a whole journal tells of."""
     release = Release()
     for event in events:
         release.apply(event)
     return release
 
 
-def next_command(release: Release) -> Command | None:
-    """What a release in this state does next; None = nothing is left to do."""
-    match release.phase:
-        case Phase.PREPARING:
-            return StartCanary(Arm.CANARY) if release.prepared else Prepare()
-        case Phase.PAUSED if release.finished:
-            return None
-        case Phase.PAUSED if release.until_paused:
-            return Leave()
-        case Phase.CHECKING | Phase.SHIFTING | Phase.BAKING if not release.proven:
-            return StartCanary(Arm.CANARY)
-        case Phase.CHECKING:
-            return RunSmoke(_next_smoke(release))
-        case Phase.SHIFTING:
-            return Shift(release.current.weight)
-        case Phase.BAKING | Phase.PAUSED:
-            return Observe() if release.weight is not None else Shift(release.current.weight)
-        case Phase.PROMOTING:
-            return _promotion(release)
-        case Phase.WATCHING:
-            return RunSmoke(Arm.STABLE) if Arm.STABLE not in release.smoke else Observe()
-        case Phase.ROLLING_BACK:
-            return _rollback(release) if release.finished is None else None
-        case Phase.PROMOTED | Phase.ROLLED_BACK:
-            return Finish() if release.finished is None else None
-
-
-def _next_smoke(release: Release) -> Arm:
-    passed = {arm for arm, result in release.smoke.items() if result.verdict is Verdict.PASS}
-    return Arm.STABLE if Arm.CANARY in passed else Arm.CANARY
-
-
-def _promotion(release: Release) -> Command:
-    """contract.md section 5, the same on all targets. `Committed` is the point of no return."""
-    if release.routed_on(release.new):
-        return Shift(0) if release.weight != 0 else EndPromotion()
-    if not release.proven:
-        return StartCanary(Arm.CANARY)
-    if release.weight != 100:
-        return Shift(100)
-    if release.committed:
-        return ReplaceStable(Arm.CANARY)
-    if not release.unrouted_on(release.new):
-        return ReplaceUnrouted(Arm.CANARY)
-    if release.plan.unrouted and Arm.CANARY not in release.smoke:
-        return RunSmoke(Arm.CANARY)
-    return Commit()
-
-
-def _rollback(release: Release) -> Command:
-    """Users first, slow things later. After `Committed` the old revision takes the canary track."""
-    if not release.committed:
-        if release.weight != 0:
-            return Shift(0)
-        return EndRollback() if release.unrouted_on(release.old) else ReplaceUnrouted(Arm.STABLE)
-    if release.routed_on(release.old):
-        if release.weight != 0:
-            return Shift(0)
-        return EndRollback() if release.unrouted_on(release.old) else ReplaceUnrouted(Arm.STABLE)
-    if not release.tracked_old:
-        return StartCanary(Arm.STABLE)
-    return Shift(100) if release.weight != 100 else ReplaceStable(Arm.STABLE)
+replay = fold
 
 
 def diagram() -> str:
@@ -434,9 +391,8 @@ def diagram() -> str:
     lines = ["stateDiagram-v2", "    [*] --> PREPARING"]
     for phase, row in TABLE.items():
         edges: dict[Phase, list[str]] = {}
-        for kind, targets in row.items():
-            for target in targets:
-                if target is not phase:
-                    edges.setdefault(target, []).append(kind.__name__)
+        for kind, target in row.items():
+            if target is not phase:
+                edges.setdefault(target, []).append(kind.__name__)
         lines += [f"    {phase} --> {target}: {', '.join(kinds)}" for target, kinds in edges.items()]
     return "\n".join([*lines, *(f"    {phase} --> [*]: Finished" for phase in FINAL)]) + "\n"

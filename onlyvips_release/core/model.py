@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -23,16 +23,17 @@ class Verdict(StrEnum):
 
 
 Percent = float
-"""Percent of users' traffic in tenths: a whole one is an int, so that JSON says `10` or `0.5`."""
+"""A share of users' traffic in percent, rounded to one decimal. In JSON a whole one has no point: `10`, `0.5`."""
+
 
 SMALLEST_STEP, LARGEST_STEP = 0.1, 99.9
 """The weights of a step: 0 is no canary, 100 is what promotion does."""
 
 
 def percent(value: float) -> Percent:
-    """`value` rounded to tenths."""
-    rounded = round(value, 1)
-    return int(rounded) if rounded == int(rounded) else rounded
+    """The value with one decimal; a whole one as an integer, so that it is written as people write it."""
+    rounded = round(float(value), 1)
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,10 @@ class Endpoint:
 class Instance:
     """One running copy of a service, as the target itself reports it (never as the app claims).
 
-    `identity` is what proves that it is the same instance as before: for a process its pid, start time and the
-    digest of its command line. `alive` is false when that very instance is gone. `note` says what is wrong.
+    `identity` proves that it is the same instance as before: for a process its pid, start time and the digest of its
+    command line. `alive`: this very instance runs. `ready`: it also takes requests, as far as the target can see.
+    `restarts`: how often it, or the process in its slot, was started again. `image`: the image that it runs, "" = none.
+    `note`: what is wrong with it.
     """
 
     service: str
@@ -65,6 +68,14 @@ class Instance:
     pid: int | None = None
     log: str = ""
     note: str = ""
+    ready: bool = True
+    restarts: int = 0
+    image: str = ""
+
+    @property
+    def serves(self) -> bool:
+        """Whether it can answer a request now."""
+        return self.alive and self.ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +101,29 @@ Counters = Mapping[str, Mapping[Arm, tuple[Series, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """One pinned request through the router: what the router says answered, and what the app claims of itself.
+class Sample:
+    """Raw counts at one moment.
 
-    `status` is None when no answer came; then `error` says why.
+    `arms`: of each arm; `lost`: service -> users' requests that got 5xx or were refused before an arm was chosen, so
+    that they belong to none. Both count from the start of the router.
+    """
+
+    arms: Counters
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request of our own through the router: which arm and revision the router names, and what the app claims.
+
+    `status` is None when no answer came; then `error` says why. `revision` None: this router names no revisions, so
+    that only the target's instances and the app's claim can prove one. `claim` None: the plan asks the app for nothing.
     """
 
     service: str
     status: int | None
     arm: str = ""
-    revision: str = ""
+    revision: str | None = ""
     claim: str | None = None
     error: str = ""
 

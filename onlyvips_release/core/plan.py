@@ -123,9 +123,9 @@ class ServicePart:
     """How one target keeps a service: base of the frozen dataclasses behind a target's keys of a service.
 
     `kind` is the key in the plan file and in journals, `about` its text. A part without fields is a flag in the file.
-    `ports`: of this machine, that instances listen on. `drain`: longest time that an instance needs to stop.
-    `env_from`: names of secrets, taken from the environment of the command. `names_revision`: whether the target itself
-    knows which revision an instance runs.
+    `ports`: of this machine, that instances listen on. `env_from`: names of secrets in the environment of the command.
+    `names_revision`: whether the target itself knows which revision an instance runs. `tenths`: whether it sets weights
+    in tenths of a percent.
     """
 
     __slots__ = ()
@@ -133,9 +133,9 @@ class ServicePart:
     about: ClassVar[str]
     target: ClassVar[str]
     ports: tuple[int, ...] = ()
-    drain: timedelta = timedelta(0)
     env_from: tuple[str, ...] = ()
     names_revision: bool = True
+    tenths: bool = False
 
     def check(self, service: Service) -> None:
         """Refuse a service that contradicts this part, with the key counted from the service."""
@@ -274,6 +274,8 @@ class ReleasePlan:
         weights = [step.weight for step in self.steps]
         if weights != sorted(set(weights)):
             refuse("steps", f"weights must rise, got {weights}")
+        if any(weight % 1 for weight in weights) and not all(service.runs.tenths for service in self.services):
+            refuse("steps", f"tenths of a percent are not built yet for target {self.target}")
 
     def _check_hosts(self) -> None:
         if not self.routed:

@@ -14,31 +14,37 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onlyvips_release.core.events import Event
-from onlyvips_release.core.model import Arm, Counters, Endpoint, Instance, Percent, Probe, Request, SuiteResult
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, Sample, SuiteResult
 from onlyvips_release.core.plan import Revision, Suite
+
+Endpoints = Mapping[str, Sequence[Endpoint]]
+"""service -> where it answers."""
 
 
 class Router(Protocol):
     """Splits users' traffic of *all* routed services at once."""
 
-    def point(self, arm: Arm, endpoints: Mapping[str, Sequence[Endpoint]]) -> None:
+    def point(self, arm: Arm, endpoints: Endpoints) -> None:
         """Let `arm` of the named services be these endpoints, confirmed; services not named stay as they are.
 
-        An empty list empties the arm. Requests in flight on removed endpoints are finished.
+        An empty list empties the arm. Requests in flight on removed endpoints are finished when this returns.
         """
 
-    def set_weight(self, percent: Percent) -> None:
-        """Give the canary arm `percent` (0..100) of users' traffic, confirmed at the data plane.
+    def points_at(self, arm: Arm) -> Endpoints | None:
+        """The endpoints of `arm` as they are written now; None = this router does not name addresses."""
+
+    def set_weight(self, weight: Percent) -> None:
+        """Give the canary arm `weight` percent (0..100) of users' traffic, confirmed at the data plane.
 
         0 and 100 are exact. Raises NotConfirmed when it is not in force in time (then less weight stays written and
         holds as soon as the router is back, more weight is taken back), Unavailable when the router is down, LeaseLost
         when somebody else took over.
         """
 
-    def brace(self) -> None:
-        """Have what is needed for weight 0 and 100 ready, so that going there needs no disk space and no thought."""
+    def prepare_safe_weights(self) -> None:
+        """Write what is needed for weight 0 and 100 in advance, so that setting them needs no disk space."""
 
-    def by_hand(self, percent: int) -> str:
+    def by_hand(self, weight: Percent) -> str:
         """Shell commands that put this weight in force without the tool."""
 
     def read_weight(self) -> Percent:
@@ -48,45 +54,105 @@ class Router(Protocol):
         """Back to the route as it is between releases: weight 0, no pins. Confirmed."""
 
     def revive(self) -> tuple[str, ...]:
-        """Start the router again if it must run and does not; say what was done, () = nothing."""
+        """Start the router again if it must run and does not; returns what was started, () = nothing."""
+
+
+class InstalledRouter(Router, Protocol):
+    """What a router can do between releases, too."""
+
+    def running(self) -> bool:
+        """Whether it runs."""
+
+    def start(self) -> None:
+        """Run it with the routes that it had, or with empty ones. Raises Refused when it cannot be had."""
+
+    def stop(self) -> None:
+        """Let requests in flight finish, then end it. Nothing to do when it does not run."""
 
 
 class Workload(Protocol):
-    """The instances of one service. `stable` is what serves; the canary track is what is on trial."""
+    """The instances of all services. `stable` is what serves; the canary track is what is on trial.
+
+    `replaces`: promotion stops stable's instances, so that the stable arm must be emptied before. `one_act`: `promote`
+    replaces routed and unrouted services together; else it is called for the unrouted ones first.
+    """
+
+    @property
+    def replaces(self) -> bool: ...
+
+    @property
+    def one_act(self) -> bool: ...
+
+    def resolve(self, wanted: Mapping[str, Revision]) -> dict[str, Revision]:
+        """The revisions with all names made immutable (tag -> image ID). Raises Refused before anything is touched.
+
+        What was resolved here is what the canary *and* the promotion run.
+        """
 
     def inspect(self) -> tuple[Instance, ...]:
-        """What runs, from the target itself; an instance that died is reported with `alive` false."""
+        """What runs, of all services in one look; an instance that died is reported with `alive` false."""
 
-    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
-        """Run `revision` in the canary track and wait until it is ready, else NotReady (with its last log lines)."""
+    def start_canary(self, revisions: Mapping[str, Revision], weight: Percent) -> tuple[Instance, ...]:
+        """Run these revisions in the canary track, sized for `weight`, services side by side, and wait until all are
+        ready, else NotReady (with the last log lines). What runs already is left as it is."""
 
-    def promote(self, revision: Revision) -> tuple[Instance, ...]:
-        """Make `revision` stable. Routed: traffic is elsewhere. Not routed: stop the old one, start the new one."""
+    def promote(self, revisions: Mapping[str, Revision]) -> tuple[Instance, ...]:
+        """Make these revisions stable and start what does not live. Routed services take no traffic on stable
+        meanwhile; unrouted ones are stopped before they are started."""
 
-    def remove_canary(self, spare: str = "") -> None:
-        """Drain and stop all that is not stable, keep its logs; instances of revision `spare` stay, idle."""
+    def remove_canary(self, keep_idle: Mapping[str, str]) -> None:
+        """Drain and stop all that is not stable, keep its logs. `keep_idle`: service -> a revision whose instances stay
+        running without traffic, where the target can keep them."""
 
     def revive(self) -> tuple[str, ...]:
-        """Start stable instances again that must run and died; say what was done, () = nothing."""
+        """Start again what must run and died, first what users are on; returns what was started, () = nothing."""
+
+    def within(self, command: str) -> timedelta:
+        """How long `start_canary`, `promote` or `remove_canary` may take, for the deadline of the lease."""
+
+
+class InstalledWorkload(Workload, Protocol):
+    """What a workload can do between releases, too."""
+
+    def stable(self) -> dict[str, Revision]:
+        """service -> the revision that serves (or must); services that were never installed are not in it."""
+
+    def wait_ready(self) -> tuple[Instance, ...]:
+        """Wait until every stable instance is ready, else NotReady."""
+
+    def stop_all(self) -> None:
+        """Stop every instance. What was stable is remembered, so that it can be started again."""
 
 
 class Source(Protocol):
-    """Raw counts of users' first attempts: no pinned test traffic, no retries."""
+    """Raw counts of users' first attempts: no pinned test traffic, no retries.
 
-    def sample(self) -> Counters:
+    `lag`: seconds by which the counts are behind; the first tick after a shift waits for so long.
+    """
+
+    @property
+    def lag(self) -> float: ...
+
+    def sample(self) -> Sample:
         """Cumulative counts of both arms of every routed service. Raises Unavailable; never returns a guess."""
 
 
 class Prober(Protocol):
-    """Pinned requests through the router, apart from users' counters."""
+    """Requests of our own through the router, apart from users' counters. `proof`: so many prove an arm."""
 
-    def probe(self, arm: Arm, count: int) -> tuple[Probe, ...]:
-        """`count` pinned GETs of each routed service's health path on new connections; failures are results."""
+    @property
+    def proof(self) -> int: ...
+
+    def probe(self, arm: Arm | None, count: int) -> tuple[Probe, ...]:
+        """`count` GETs of each routed service's health path, each on a new connection; failures are results.
+
+        They are pinned to `arm`; None = as an ordinary user, which is never done inside a bake.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteRequest:
-    """One run of a suite. `context` is what the suite may know (contract.md section 1, ONLYVIPS_CONTEXT)."""
+    """One run of a suite. `context` is what the suite may know (the file behind ONLYVIPS_CONTEXT)."""
 
     name: str
     suite: Suite
@@ -126,8 +192,9 @@ class Journal(Protocol):
 class Claim:
     """A claim on a platform as a bystander sees it.
 
-    `expired`: its holder is surely gone, or did not renew it for its whole time while we looked; `renewed`: a sign of
-    life was seen since our first look.
+    `fence`: its number. `who`: its holder, for people. `what`: the command that holds it. `safe_weight`: where users
+    go when its holder gives no sign of life. `released`: it was given back. `expired`: its holder is surely gone, or
+    did not renew it for its whole time while we looked. `renewed`: a renewal was seen since our first look.
     """
 
     fence: int
@@ -140,7 +207,9 @@ class Claim:
 
 
 class Lease(Protocol):
-    """One release per platform: a claim that expires."""
+    """One release per platform: a claim that expires. `fence`: the number of our claim, 0 = we hold none."""
+
+    fence: int
 
     def acquire(self, what: str) -> int:
         """Take it; the fence number, higher than all before.
@@ -150,10 +219,10 @@ class Lease(Protocol):
         """
 
     def renew(self, within: timedelta, safe_weight: int) -> None:
-        """Say that the main loop goes on, and that its next sign of life comes `within` this time.
+        """State that the main loop goes on, and that its next renewal comes `within` this time.
 
         `safe_weight` is where users go when none comes; a new one is known to others when this returns. Raises
-        LeaseLost.
+        LeaseLost; Unavailable when the lease cannot be reached, which is no loss yet.
         """
 
     def look(self) -> Claim | None:
@@ -186,24 +255,31 @@ class Guardian(Protocol):
     """The dead man's switch: writes the safe weight when the lease is not renewed in time."""
 
     def start(self) -> str:
-        """Have it watch the lease that we hold; says in words who watches. Raises Refused when it cannot be had."""
+        """Have it watch the lease that we hold; returns who watches, "" = it did already. Raises Refused when it
+        cannot be had."""
 
     def stop(self) -> None:
         """Wait until it has ended, which it does by itself when the lease is given back or taken over."""
 
 
 class Notifier(Protocol):
-    """Tells people. Never raises, never changes a verdict."""
+    """A queue of what people are sent. Never raises, never blocks, never changes a verdict."""
 
     def notify(self, event: Event) -> None:
-        """One event of the release, after it was journalled."""
+        """Queue one event of the release, after it was journalled."""
+
+    def delivered(self) -> tuple[tuple[str, str], ...]:
+        """(sink, key) of each message that was delivered since the last call."""
 
 
-class Operator(Protocol):
-    """Persons and signals."""
+class Requests(Protocol):
+    """What operators ask of a running release."""
 
-    def pending(self) -> Request | None:
-        """What was asked since the last call, None = nothing."""
+    def take(self) -> Request | None:
+        """The next request, which is then gone from the queue; None = there is none."""
+
+    def ask(self, request: Request) -> None:
+        """Leave a request for the controller of the open release."""
 
 
 class Clock(Protocol):
@@ -221,10 +297,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything the runner needs, made by wiring. `workloads` by service name."""
+    """Everything that the runner needs, made by the target from one plan."""
 
-    router: Router
-    workloads: Mapping[str, Workload]
+    router: InstalledRouter
+    workload: InstalledWorkload
     source: Source
     prober: Prober
     checks: Checks
@@ -232,5 +308,5 @@ class Ports:
     lease: Lease
     guardian: Guardian
     notifier: Notifier
-    operator: Operator
+    requests: Requests
     clock: Clock

@@ -156,7 +156,7 @@ def share(counts: Sequence[int]) -> tuple[float | None, float | None]:
 
 def intervals(story: Story, service: str) -> dict[float, tuple[float, float]]:
     """By time: how much worse the canary is, so that all of these hold at once with 95 % (judge.md section 7)."""
-    history = story.release.judge.known.get(service)
+    history = story.release.evidence.judge.known.get(service)
     interval = Interval(history.rate if history else UNKNOWN_RATE, story.release.plan.judge.tick.total_seconds())
     found, before = {}, (0, 0, 0, 0)
     for point in drawn(story.points):

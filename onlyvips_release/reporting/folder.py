@@ -10,12 +10,12 @@ from pathlib import Path
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import allure, chart, html, junit, summary
 from onlyvips_release.reporting.timeline import OUTCOMES, Run, Story, changes, read_runs, tell
-from onlyvips_release.state.journal import event_of, records
+from onlyvips_release.state.journal import dated
 
 
 def read(journal: Path, folder: Path) -> Story:
     """The story of one release. Raises JournalError for a record that cannot be read."""
-    return tell(((record["t"], event_of(record, journal)) for record in records(journal)), folder)
+    return tell(dated(journal), folder)
 
 
 def publish(journal: Path, reports: Path, keep: int = 0) -> Story:

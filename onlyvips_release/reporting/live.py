@@ -71,9 +71,9 @@ class View:
         if release.phase in (events.Phase.BAKING, events.Phase.PAUSED, events.Phase.WATCHING):
             limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
             whole = limit.total_seconds()
-            bar = ProgressBar(total=whole, completed=min(release.baked, whole), width=40)
+            bar = ProgressBar(total=whole, completed=min(release.evidence.baked, whole), width=40)
             step = f"step {release.step + 1} of {len(release.plan.steps)}"
-            row.add_row(bar, f"{release.baked:.0f} of {whole:.0f} s, {step}")
+            row.add_row(bar, f"{release.evidence.baked:.0f} of {whole:.0f} s, {step}")
         else:
             row.add_row(f"waiting for {waiting(release)}")
         return row
@@ -92,7 +92,7 @@ class View:
 
 def errors(release: Release) -> list[MetricView]:
     """The judge's view of each service's failures."""
-    return [view for view in release.judge.views() if view.metric == "errors"]
+    return [view for view in release.evidence.judge.views() if view.metric == "errors"]
 
 
 def sparkline(values: list[float]) -> str:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Percent
 from onlyvips_release.reporting.html import page, wide
 from onlyvips_release.reporting.terminal import verdict_of
 from onlyvips_release.reporting.wording import esc, span
@@ -36,7 +35,7 @@ class Summary:
     exit: int | None
     sentence: str
     reason: str
-    weight: Percent | None
+    weight: float | None
     revisions: dict[str, dict[str, str]]
     serving: dict[str, str]
     notes: list[str]

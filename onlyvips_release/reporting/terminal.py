@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import Release, next_command
+from onlyvips_release.core import commands, events
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.wording import one_line
 
@@ -96,17 +96,17 @@ class Printer:
 def waiting(release: Release) -> str:
     """What the command under way waits for, and its limit."""
     plan = release.plan
-    match next_command(release):
-        case events.Prepare():
+    match commands.next_command(release):
+        case commands.Prepare():
             return "stable's pinned answers"
-        case events.StartCanary():
+        case commands.StartCanary():
             longest = max(s.health.within.total_seconds() for s in plan.routed if s.health) if plan.routed else 0
             return f"the canary to become ready, at most {longest:g} s for each service"
-        case events.RunSmoke(arm):
+        case commands.RunSmoke(arm):
             return f"the smoke suite on {arm}, at most {plan.smoke.deadline.total_seconds():g} s"
-        case events.Shift(weight):
+        case commands.Shift(weight):
             return f"the router to confirm {weight} %"
-        case events.Observe():
+        case commands.Observe():
             return f"the next sample, every {plan.judge.tick.total_seconds():g} s"
         case None:
             return "the end"
@@ -117,11 +117,11 @@ def waiting(release: Release) -> str:
 def heartbeat(event: events.Sampled, release: Release) -> str:
     """What is waited for, the last values, the limit."""
     limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
-    told = f"{release.weight} %, {release.baked:.0f} of {limit.total_seconds():.0f} s"
+    told = f"{release.weight} %, {release.evidence.baked:.0f} of {limit.total_seconds():.0f} s"
     if event.trouble:
         return f"{told}; not judged: {event.trouble}"
-    word = release.judge.look()
-    rows = [view for view in release.judge.views() if view.metric == "errors"]
+    word = release.evidence.judge.look()
+    rows = [view for view in release.evidence.judge.views() if view.metric == "errors"]
     seen = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
     return f"{told}; failed/requests canary vs stable: {seen}; evidence against {word.R:.2g} of {word.threshold:.0f}"
 

@@ -16,7 +16,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.judge.buckets import edge
 from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Percent, SuiteResult, Verdict, percent
+from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.reporting.terminal import line, verdict_of
 
 OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
@@ -47,7 +47,7 @@ class Point:
     `trouble`: it was not judged; `watch`: after promotion."""
 
     at: float
-    weight: Percent
+    weight: float
     counts: Mapping[str, Counts]
     p95: Mapping[str, tuple[float | None, float | None]]
     trouble: bool
@@ -121,7 +121,7 @@ class Run:
     folder: str
     suite: str
     arm: str
-    weight: Percent
+    weight: float
     result: SuiteResult | None
     checks: tuple[Check, ...]
     left_out: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class Story:
     holder: Mapping[str, str]
     way_back: Mapping[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    weights: list[tuple[float, Percent]] = field(default_factory=list)
+    weights: list[tuple[float, float]] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
@@ -238,7 +238,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
 
 def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) -> Point:
     """What the judge has counted after this tick, and how slow the answers of this tick were."""
-    views = (view for view in release.judge.views() if view.metric == "errors")
+    views = (view for view in release.evidence.judge.views() if view.metric == "errors")
     counts = {v.service: (v.canary_bad, v.canary_total, v.stable_bad, v.stable_total) for v in views}
     watch = release.phase is events.Phase.WATCHING
     slow = {}
@@ -309,15 +309,7 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
         suite, arm, weight = result.suite, result.arm, str(result.weight)
     ordered = sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome))
     return Run(
-        folder.name,
-        suite,
-        arm,
-        percent(float(weight or 0)),
-        result,
-        tuple(ordered),
-        tuple(left_out),
-        tuple(left_behind),
-        at,
+        folder.name, suite, arm, int(weight or 0), result, tuple(ordered), tuple(left_out), tuple(left_behind), at
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from onlyvips_release.core import events
 from onlyvips_release.core.judge.history import Record, ServiceHistory, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen
-from onlyvips_release.core.model import Arm, Percent
+from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.state.codec import decode, encode
 
@@ -89,7 +89,7 @@ def lessons(journal: Iterable[events.Event], at: str) -> list[tuple[str, Service
     """What the bakes of one release teach, by service; of an unfinished one nothing."""
     started: events.Started | None = None
     ingest, records = Ingest(), dict[str, list[Record]]()
-    weight: Percent = 0
+    weight: float = 0
     baseline, baking, promoted = False, True, False
     for event in journal:
         match event:
@@ -105,7 +105,7 @@ def lessons(journal: Iterable[events.Event], at: str) -> list[tuple[str, Service
                     arms = series.get(name, {})
                     canary, stable = (ingest.take(name, arm, arms.get(arm, ())) for arm in (Arm.CANARY, Arm.STABLE))
                     if baseline and not trouble:
-                        rows.append(Record(weight, Seen(canary, stable)))  # type: ignore[arg-type] # as in `begin_step`
+                        rows.append(Record(weight, Seen(canary, stable)))  # type: ignore[arg-type]  # any number
                 baseline = True
             case events.Finished(phase=phase):
                 promoted = phase is events.Phase.PROMOTED

@@ -1,8 +1,8 @@
 """The record of one release: one JSON object a line, appended and fsynced before the next command.
 
-`{"v": 1, "seq": 12, "fence": 3, "t": "2026-...Z", "event": "Shifted", ...the event's fields...}`. An unfinished last
+`{"v": 2, "seq": 12, "fence": 3, "t": "2026-...Z", "event": "Shifted", ...the event's fields...}`. An unfinished last
 line is no record. A record with a lower fence than one before it was written by a controller that had already lost
-its claim: it is ignored.
+its claim: it is ignored. Journals of version 1 are read as today's events.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any, get_args
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import replay
 from onlyvips_release.core.ports import Clock
+from onlyvips_release.core.upgrade import Upgrade
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state.codec import decode, encode
 
-VERSION = 1
+VERSIONS, VERSION = (1, 2), 2
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(events.Event)}
 
 
@@ -78,8 +79,15 @@ class FileJournal:
 
     def read(self, *, samples: bool = True) -> Iterator[events.Event]:
         """All events of the record, oldest first; without `samples` quickly, for who asks only where it stands."""
-        for record in records(self.path, skip=b"" if samples else b'"event":"Sampled"'):
-            yield event_of(record, self.path)
+        yield from (event for _, event in dated(self.path, samples=samples))
+
+
+def dated(path: Path, *, samples: bool = True) -> Iterator[tuple[str, events.Event]]:
+    """All events of a journal with the time of each record."""
+    upgrade = Upgrade()
+    for record in records(path, skip=b"" if samples else b'"event":"Sampled"'):
+        event = event_of(record, path)
+        yield from ((record["t"], each) for each in (upgrade.events(event) if record["v"] == 1 else (event,)))
 
 
 def journals(state: Path) -> list[Path]:
@@ -126,7 +134,7 @@ def records(path: Path, skip: bytes = b"") -> Iterator[dict[str, Any]]:
             raise JournalError(
                 f"{path}:{number}: is no record of a release", remedy="restore the file, or move it away"
             ) from error
-        if version != VERSION:
+        if version not in VERSIONS:
             raise JournalError(f"{path}:{number}: written by another version ({version})", remedy="use that version")
         if current >= fence:
             fence = current

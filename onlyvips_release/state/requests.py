@@ -14,8 +14,8 @@ class RequestFile:
     def __init__(self, live: Path) -> None:
         self.path = live / "request.json"
 
-    def pending(self) -> Request | None:
-        """The wish since the last call, None = nothing (an unreadable file is nothing, and is taken away)."""
+    def take(self) -> Request | None:
+        """The request since the last call, None = nothing (an unreadable file is nothing, and is taken away)."""
         try:
             found = json.loads(self.path.read_bytes())
         except FileNotFoundError:
@@ -27,8 +27,8 @@ class RequestFile:
             return None
         return Request(str(found["what"]), str(found.get("by", "somebody")), reason=str(found.get("reason", "")))
 
-    def ask(self, asked: Request) -> None:
-        """Leave a wish for the controller that holds the lease."""
+    def ask(self, request: Request) -> None:
+        """Leave a request for the controller that holds the lease."""
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"what": asked.what, "by": asked.by, "reason": asked.reason}))
+        temporary.write_text(json.dumps({"what": request.what, "by": request.by, "reason": request.reason}))
         temporary.rename(self.path)

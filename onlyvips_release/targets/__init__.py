@@ -44,8 +44,7 @@ class Target:
 
     `service`: parts of a service; the plan gives each service exactly one, or is refused with `missing` or `several`.
     `engine`: the target's part of the plan as a whole. `revision`: the keys of a revision that the target takes.
-    `tenths`: whether it sets weights in tenths of a percent. `old_part` makes the record of a part from the record of a
-    service that was written when services had no `runs`.
+    `old_part` makes the record of a part from the record of a service that was written when services had no `runs`.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Target:
     engine: type[PlatformPart] | None = None
     revision: tuple[str, ...] = ("revision", "command", "env")
     defaults: Defaults = Defaults()
-    tenths: bool = False
     old_part: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 

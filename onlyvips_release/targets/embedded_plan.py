@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from onlyvips_release.core import keys
 from onlyvips_release.core.keys import Key
-from onlyvips_release.core.plan import Service, ServicePart, refuse
+from onlyvips_release.core.plan import Revision, Service, ServicePart, refuse
 from onlyvips_release.targets import Defaults, Target
 
 DEFAULTS = Defaults()
@@ -39,6 +39,7 @@ class Process(ServicePart):
         for key, revision in (("stable", service.stable), ("canary", service.canary)):
             if revision is None:
                 continue
+            _refuse_unbuilt(key, revision)
             if not revision.command or revision.url:
                 refuse(key, "a process service has a command and no url")
             if service.routed and not any("{port}" in word for word in revision.command):
@@ -65,8 +66,15 @@ class External(ServicePart):
         if service.stable is None:
             refuse("stable", "an external service must name its stable revision and url")
         for key, revision in (("stable", service.stable), ("canary", service.canary)):
+            _refuse_unbuilt(key, revision)
             if not revision.url or revision.command:
                 refuse(key, "an external service has a url and no command")
+
+
+def _refuse_unbuilt(key: str, revision: Revision) -> None:
+    for name in ("image", "health"):
+        if getattr(revision, name):
+            refuse(f"{key}.{name}", f"{name!r} of a revision is not built yet: remove it")
 
 
 def old_part(service: Mapping[str, Any]) -> Mapping[str, Any]:

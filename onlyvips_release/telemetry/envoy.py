@@ -14,7 +14,7 @@ from typing import Any
 
 from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin
-from onlyvips_release.core.model import Arm, Counters, Instance, Series
+from onlyvips_release.core.model import Arm, Instance, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
 from onlyvips_release.telemetry.attempts import Attempts
@@ -37,7 +37,9 @@ class EnvoySource:
         self.attempts, self.start = Attempts(self.log), ""
         self.usage = Usage(instances)
 
-    def sample(self) -> Counters:
+    lag = 0.0
+
+    def sample(self) -> Sample:
         """One question to the admin socket; a restarted Envoy gives its series a new start.
 
         Without its counters Unavailable is raised; without its log only latency and business are None.
@@ -58,7 +60,7 @@ class EnvoySource:
             cluster = f"{service}__{arm}"
             return tuple(series(cluster, address, *both) for address, both in counts[cluster].items())
 
-        return {service.name: {arm: arm_of(service.name, arm) for arm in Arm} for service in self.plan.routed}
+        return Sample({s.name: {arm: arm_of(s.name, arm) for arm in Arm} for s in self.plan.routed})
 
     def _counts(self) -> Counts:
         try:

@@ -18,10 +18,12 @@ TIMEOUT = 5.0
 class RouterProber:
     """Port Prober, over the router's own listener and the release's token."""
 
+    proof = 20
+
     def __init__(self, plan: ReleasePlan, token: str, clock: Clock) -> None:
         self.plan, self.token, self.clock = plan, token, clock
 
-    def probe(self, arm: Arm, count: int) -> tuple[Probe, ...]:
+    def probe(self, arm: Arm | None, count: int) -> tuple[Probe, ...]:
         """Services side by side, each with `count` requests in a row, each on a new connection."""
         if count == 1 and len(self.plan.routed) == 1:
             return (self._one(arm, self.plan.routed[0]),)
@@ -29,15 +31,16 @@ class RouterProber:
             rows = pool.map(lambda service: [self._one(arm, service) for _ in range(count)], self.plan.routed)
             return tuple(probe for row in rows for probe in row)
 
-    def _one(self, arm: Arm, service: Service) -> Probe:
+    def _one(self, arm: Arm | None, service: Service) -> Probe:
         host, port = self.plan.listen
         connection = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=TIMEOUT)
         headers = {
             "Host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
             "User-Agent": "onlyvips-release",
             "Connection": "close",
-            "x-onlyvips-pin": f"{arm}-{self.token}",
         }
+        if arm is not None:
+            headers["x-onlyvips-pin"] = f"{arm}-{self.token}"
         try:
             connection.request("GET", service.health.path if service.health else "/", headers=headers)
             answer = connection.getresponse()

@@ -26,7 +26,6 @@ import psutil
 from onlyvips_release.clients import attempt_log, log_pump
 from onlyvips_release.clients.envoy_admin import Admin, short
 from onlyvips_release.clients.process import CHILDREN, birth, same
-from onlyvips_release.core import model
 from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
@@ -39,7 +38,7 @@ CONFIRM_WITHIN = 2.0
 START_WITHIN = 10.0
 DRAIN = 10.0
 ROUTES = "http.ingress.rds.main"
-VERSION = re.compile(r"(?P<release>[^\"]*)\.(?P<stamp>\d+)\.(?P<digest>[0-9a-f]+)\.w(?P<weight>\d+(?:\.\d)?)")
+VERSION = re.compile(r"(?P<release>[^\"]*)\.(?P<stamp>\d+)\.(?P<digest>[0-9a-f]+)\.w(?P<weight>\d+)")
 PINNED = re.compile(r'"exact": "(?:stable|canary)-(?P<token>[0-9a-f]+)"')
 SAFE = (0, 100)
 """The only safe weights there are (contract.md section 5)."""
@@ -62,7 +61,7 @@ class EnvoyRouter:
         self.binary, self.release, self.token = binary, release, token
         self.folder = state / "live" / "router"
         self.admin = Admin(self.folder)
-        self.braced: dict[Percent, str] = {}
+        self.braced: dict[int, str] = {}
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
@@ -83,25 +82,32 @@ class EnvoyRouter:
         emptied = [service for service, where in endpoints.items() if not where]
         self._drained(arm, emptied)
 
-    def set_weight(self, percent: Percent) -> None:
+    def set_weight(self, weight: Percent) -> None:
         """New routes. When more weight is not confirmed the old routes are written again; less weight stays written."""
-        self._weigh(percent, pins=True)
+        self._weigh(round(weight), pins=True)
 
-    def brace(self) -> None:
+    def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
         for percent in SAFE:
             self.files.write(f"by-hand/weight-{percent}.json", self._routes(percent, pins=False)[1])
             self.braced[percent], data = self._routes(percent, pins=True)
             self.files.prepare(f"routes-{percent}.json", data)
 
-    def by_hand(self, percent: int) -> str:
+    def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.state / "live" / "by-hand" / f"weight-{percent}.json"
+        source = self.state / "live" / "by-hand" / f"weight-{weight}.json"
         target = self.folder / "rds.json"
         envoy = f"{self.binary or packaged() or 'envoy'} -c {self.folder}/envoy.json --disable-hot-restart"
         return f"cp {source} {target}.tmp && mv {target}.tmp {target}\nnohup {envoy} &   # only when no Envoy runs"
 
-    def read_weight(self) -> Percent:
+    def points_at(self, arm: Arm) -> dict[str, list[Endpoint]]:
+        """As the files name them."""
+        return {
+            service.name: config.written(self._read(config.endpoints_file(service.name, arm)))
+            for service in self.plan.routed
+        }
+
+    def read_weight(self) -> int:
         """From the version in force; Interfered when it, or what is written under it, is none of ours."""
         found = self.admin.stats(f"^{ROUTES}.version_text$").get(f"{ROUTES}.version_text", "").strip('"')
         match = VERSION.fullmatch(found)
@@ -110,7 +116,7 @@ class EnvoyRouter:
         written = self._read("rds.json")
         if written.get("version_info") != found or digest(written.get("resources")) != match["digest"]:
             raise Interfered(f"{self.folder / 'rds.json'} is not what was written under {found}: somebody edited it")
-        return model.percent(float(match["weight"]))
+        return int(match["weight"])
 
     def reset(self) -> None:
         """Weight 0 without pins."""
@@ -251,10 +257,10 @@ class EnvoyRouter:
         """Never used before, also not by another process."""
         return f"{self.release or '-'}.{time.time_ns()}"
 
-    def _weigh(self, percent: Percent, *, pins: bool) -> None:
+    def _weigh(self, percent: int, *, pins: bool) -> None:
         """What is written already is only waited for; a braced file needs no disk space."""
         on_disk, prepared = self._read("rds.json"), f"routes-{percent}.json"
-        before = model.percent(float(weighed(on_disk).get("weight", 0)))
+        before = int(weighed(on_disk).get("weight", 0))
         if percent > before and not self.running():
             raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
         version, data = self._routes(percent, pins=pins)
@@ -272,7 +278,7 @@ class EnvoyRouter:
                     self._weigh(before, pins=pins)
             raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
 
-    def _routes(self, percent: Percent, *, pins: bool) -> tuple[str, bytes]:
+    def _routes(self, percent: int, *, pins: bool) -> tuple[str, bytes]:
         """A version and its routes file; the version carries the digest of the content, and the weight.
 
         A router that was not told of a release keeps the pins that are there.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onlyvips_release.clients import attempt_log
-from onlyvips_release.core.model import Arm, Endpoint, Percent
+from onlyvips_release.core.model import Arm, Endpoint
 from onlyvips_release.core.plan import ReleasePlan, Service
 
 TYPES = "type.googleapis.com/envoy."
@@ -165,10 +165,21 @@ def endpoints(service: str, arm: Arm, where: Sequence[Endpoint], version: str) -
     return {"version_info": version, "resources": [resource]}
 
 
+def written(file: Json) -> list[Endpoint]:
+    """The instances that an endpoints file names; the opposite of `endpoints`."""
+    found = []
+    for group in (file.get("resources") or [{}])[0].get("endpoints", ()):
+        for one in group["lb_endpoints"]:
+            address = one["endpoint"]["address"]["socket_address"]
+            revision = one["metadata"]["filter_metadata"]["onlyvips"]["revision"]
+            found.append(Endpoint(address["address"], address["port_value"], revision))
+    return found
+
+
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 
-def routes(plan: ReleasePlan, weight: Percent, version: str, release: str = "", token: str = "") -> Json:
+def routes(plan: ReleasePlan, weight: int, version: str, release: str = "", token: str = "") -> Json:
     """Who goes where. `token` "" = no pins; `release` turns the ring, so that not the same users go first each time."""
     hosts = [virtual_host(plan, service, weight, release, token) for service in plan.routed]
     resource = {
@@ -181,7 +192,7 @@ def routes(plan: ReleasePlan, weight: Percent, version: str, release: str = "", 
     return {"version_info": version, "resources": [resource]}
 
 
-def virtual_host(plan: ReleasePlan, service: Service, weight: Percent, release: str, token: str) -> Json:
+def virtual_host(plan: ReleasePlan, service: Service, weight: int, release: str, token: str) -> Json:
     """One service: pins first, then users without a cookie yet, then all others."""
     pins = [pin_route(service, arm, token) for arm in Arm] if token else []
     kinds = [*(call.split(" ") for call in service.business_calls), ("GET|HEAD|OPTIONS", ""), ("", "")]
@@ -215,7 +226,7 @@ def pin_route(service: Service, arm: Arm, token: str) -> Json:
     }
 
 
-def user_route(plan: ReleasePlan, service: Service, weight: Percent, release: str, methods: str, path: str) -> Json:
+def user_route(plan: ReleasePlan, service: Service, weight: int, release: str, methods: str, path: str) -> Json:
     """Users: the weighted arms, then the fallback. What may be repeated is; a POST only when nothing was sent.
 
     `methods`: GET|HEAD, "" = any. `path` "" = any, else of business calls, which are counted by their route.
@@ -294,9 +305,9 @@ def with_new_cookie(route: Json, cookie: str, sticky: Sequence[str]) -> Json:
     }
 
 
-def entries(service: str, weight: Percent, start: int) -> list[Json]:
+def entries(service: str, weight: int, start: int) -> list[Json]:
     """The canary's arc of the ring begins at `start` and only grows with the weight: nobody leaves it on a step up."""
-    stable, canary, arc = f"{service}__stable", f"{service}__canary", round(weight * TOTAL / 100)
+    stable, canary, arc = f"{service}__stable", f"{service}__canary", weight * TOTAL // 100
     end = start + arc
     if end <= TOTAL:
         parts = [(stable, start), (canary, arc), (stable, TOTAL - end)]

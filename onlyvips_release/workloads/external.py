@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,12 +48,16 @@ class ExternalWorkload:
         self.files.write(self.record.name, json.dumps(known).encode())
         return (self._instance(Arm.STABLE, revision),)
 
-    def remove_canary(self, spare: str = "") -> None:
+    def remove_canary(self, keep_idle: str = "") -> None:
         """Nothing of it is ours."""
 
     def revive(self) -> tuple[str, ...]:
         """Nothing of it is ours."""
         return ()
+
+    def within(self, command: str) -> timedelta:
+        """Nothing is waited for."""
+        return timedelta(0)
 
     def stable(self) -> Revision | None:
         """The revision that users are on, None before the first installation."""

@@ -110,11 +110,11 @@ class ProcessWorkload:
         self._save(parts)
         return (self._instance(parts[chosen.name]),)
 
-    def remove_canary(self, spare: str = "") -> None:
-        """Stop all but stable (and revision `spare`); their logs stay."""
+    def remove_canary(self, keep_idle: str = "") -> None:
+        """Stop all but stable (and revision `keep_idle`); their logs stay."""
         slots = self.slots()
         for slot in slots.values():
-            if slot.part != Arm.STABLE and slot.revision.name != (spare or None):
+            if slot.part != Arm.STABLE and slot.revision.name != (keep_idle or None):
                 self._stop(slot)
                 slots = {name: s for name, s in slots.items() if name != slot.name}
                 self._save(slots)
@@ -127,6 +127,11 @@ class ProcessWorkload:
                 self._start(slot.name, Arm.STABLE, slot.revision)
                 done.append(f"{self.service.name} {slot.revision.name}")
         return tuple(done)
+
+    def within(self, command: str) -> timedelta:
+        """To become ready, and for what was there to stop."""
+        ready = self.service.health.within if self.service.health else timedelta(seconds=SETTLE)
+        return ready + self.process.drain + timedelta(seconds=10)
 
     # --- beyond the port: between releases --------------------------------------------------------------------------
 
@@ -197,7 +202,7 @@ class ProcessWorkload:
 
     def _ready(self, slot: Slot) -> Instance:
         """Wait for GET health = 200 from this very process; without a health path: for a second of life."""
-        health = slot.revision.health or self.service.health
+        health = self.service.health
         within = health.within.total_seconds() if health else SETTLE
         begun = self.clock.monotonic()
         told = "nothing yet"

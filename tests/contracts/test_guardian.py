@@ -21,7 +21,8 @@ from onlyvips_release.state.lease import FileLease
 from tests.testing.crash_world import Point, watch_over
 from tests.testing.plans import make_plan
 from tests.testing.router_rig import TOKEN, bench
-from tests.testing.simulation import SimLease, World
+from tests.testing.simulated_ports import SimLease
+from tests.testing.simulation import World
 
 MINUTE = timedelta(minutes=1)
 

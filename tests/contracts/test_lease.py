@@ -15,7 +15,8 @@ from onlyvips_release.core.ports import Lease
 from onlyvips_release.errors import LeaseHeld, LeaseLost
 from onlyvips_release.state.lease import FileLease, read_lease
 from tests.testing.plans import make_plan
-from tests.testing.simulation import SimLease, World
+from tests.testing.simulated_ports import SimLease
+from tests.testing.simulation import World
 
 MINUTE = timedelta(minutes=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.model import Arm
+from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import Health, Revision, Service
 from onlyvips_release.core.ports import Journal, Workload
 from onlyvips_release.state.journal import FileJournal
@@ -19,85 +20,108 @@ from onlyvips_release.state.lease import FileLease
 from onlyvips_release.targets.embedded_plan import External, Process
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
+from onlyvips_release.workloads.services import PerService
 from tests.testing.plans import make_plan
-from tests.testing.simulation import SimWorkload, World
+from tests.testing.simulated_ports import SimWorkload
+from tests.testing.simulation import Traits, World
 from tests.workloads.test_process import revision, two_ports
 
 
-@pytest.fixture(params=["simulation", "process", "external"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Workload, Revision, Revision]]:
-    """A workload with its first revision stable, and both revisions."""
+@dataclass
+class Kind:
+    """A workload of one service, "web" or the simulation's first, and its two revisions; v1 is stable."""
+
+    workload: Workload
+    service: str
+    old: Revision
+    new: Revision
+
+    def start(self, revision: Revision) -> tuple[Instance, ...]:
+        """The canary track, sized for a tenth."""
+        return self.workload.start_canary({self.service: revision}, 10)
+
+    def promote(self, revision: Revision) -> tuple[Instance, ...]:
+        """Stable."""
+        return self.workload.promote({self.service: revision})
+
+    def stable(self) -> list[str]:
+        """Revisions of the ready stable instances of this service."""
+        mine = (i for i in self.workload.inspect() if i.service == self.service)
+        return [i.revision for i in mine if i.arm is Arm.STABLE and i.serves]
+
+
+@pytest.fixture(params=["simulation", "simulation in place", "process", "external"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+    """A workload with its first revision stable."""
     lease = FileLease(tmp_path / "live", SystemClock())
     lease.acquire("test")
-    if request.param == "simulation":
-        world = World(make_plan())
+    if request.param.startswith("simulation"):
+        world = World(make_plan(), traits=Traits(in_place=request.param.endswith("place")))
         service = world.plan.services[0]
         assert service.stable is not None
-        yield SimWorkload(world, service.name), service.stable, service.canary
+        yield Kind(SimWorkload(world), service.name, service.stable, service.canary)
     elif request.param == "process":
         old, new = revision("v1"), revision("v2")
         process = Process(two_ports(), timedelta(seconds=2), ("SECRET",))
         service = Service("web", canary=new, stable=old, health=Health("/"), runs=process)
-        workload = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "x"})
-        workload.start_canary(old)
-        workload.promote(old)
-        yield workload, old, new
-        workload.stop_all()
+        one = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "x"})
+        one.start_canary(old)
+        one.promote(old)
+        yield Kind(PerService({"web": one}), "web", old, new)
+        one.stop_all()
     else:
-        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
             old, new = (
                 Revision(name, url=f"http://127.0.0.1:{server.getsockname()[1]}")
-                for name, server in (("v1", one), ("v2", two))
+                for name, server in (("v1", first), ("v2", second))
             )
             outside = ExternalWorkload(Service("web", canary=new, stable=old, runs=External()), tmp_path, lease)
             outside.promote(old)
-            yield outside, old, new
+            yield Kind(PerService({"web": outside}), "web", old, new)
     lease.release()
 
 
-def stable_of(workload: Workload) -> list[str]:
-    """Revisions of the living stable instances."""
-    return [i.revision for i in workload.inspect() if i.arm is Arm.STABLE and i.alive]
+def test_starting_a_canary_leaves_stable_alone_and_may_be_repeated(kind: Kind) -> None:
+    first = kind.start(kind.new)
+    assert kind.start(kind.new) == first
+    assert [i.revision for i in first] == [kind.new.name]
+    assert all(i.serves and i.endpoint for i in first)
+    assert kind.stable() == [kind.old.name]
 
 
-def test_starting_a_canary_leaves_stable_alone_and_may_be_repeated(made: tuple[Workload, Revision, Revision]) -> None:
-    workload, old, new = made
-    first = workload.start_canary(new)
-    assert workload.start_canary(new) == first
-    assert [i.revision for i in first] == [new.name]
-    assert all(i.alive and i.endpoint for i in first)
-    assert stable_of(workload) == [old.name]
+def test_promotion_makes_it_stable_and_may_be_repeated(kind: Kind) -> None:
+    kind.start(kind.new)
+    first = kind.promote(kind.new)
+    assert kind.promote(kind.new) == first
+    assert kind.stable() == [kind.new.name]
 
 
-def test_promotion_makes_it_stable_and_may_be_repeated(made: tuple[Workload, Revision, Revision]) -> None:
-    workload, _, new = made
-    workload.start_canary(new)
-    first = workload.promote(new)
-    assert workload.promote(new) == first
-    assert stable_of(workload) == [new.name]
+def test_way_back_is_the_same_way(kind: Kind) -> None:
+    kind.start(kind.new)
+    kind.promote(kind.new)
+    kind.workload.remove_canary({kind.service: kind.old.name})
+    kind.start(kind.old)
+    kind.promote(kind.old)
+    kind.workload.remove_canary({})
+    assert kind.stable() == [kind.old.name]
 
 
-def test_way_back_is_the_same_way(made: tuple[Workload, Revision, Revision]) -> None:
-    workload, old, new = made
-    workload.start_canary(new)
-    workload.promote(new)
-    workload.remove_canary(spare=old.name)
-    workload.start_canary(old)
-    workload.promote(old)
-    workload.remove_canary()
-    assert stable_of(workload) == [old.name]
+def test_old_revision_is_promoted_again_while_the_new_one_serves_from_the_canary_track(kind: Kind) -> None:
+    kind.start(kind.new)
+    kind.promote(kind.new)
+    kind.promote(kind.old)
+    assert kind.stable() == [kind.old.name]
 
 
-def test_removing_the_canary_keeps_stable_and_may_be_repeated(made: tuple[Workload, Revision, Revision]) -> None:
-    workload, old, new = made
-    workload.start_canary(new)
-    workload.remove_canary()
-    workload.remove_canary()
-    assert stable_of(workload) == [old.name]
+def test_removing_the_canary_keeps_stable_and_may_be_repeated(kind: Kind) -> None:
+    kind.start(kind.new)
+    kind.workload.remove_canary({})
+    kind.workload.remove_canary({})
+    assert kind.stable() == [kind.old.name]
 
 
-def test_nothing_to_revive_while_stable_lives(made: tuple[Workload, Revision, Revision]) -> None:
-    assert made[0].revive() == ()
+def test_nothing_to_revive_while_stable_lives(kind: Kind) -> None:
+    assert kind.workload.revive() == ()
 
 
 @pytest.fixture(params=["simulation", "file"])

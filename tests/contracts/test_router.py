@@ -60,7 +60,7 @@ def test_nothing_to_revive_while_it_lives(made: tuple[Router, Source, Any]) -> N
 
 def test_source_gives_cumulative_counts_of_both_arms(made: tuple[Router, Source, Any]) -> None:
     _, source, _ = made
-    first, second = source.sample(), source.sample()
+    first, second = source.sample().arms, source.sample().arms
     assert set(first) == set(second)
     for service, arms in first.items():
         assert set(arms) == set(Arm)

@@ -16,13 +16,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from onlyvips_release import runner
+from onlyvips_release import upkeep
 from onlyvips_release.core.model import Request, SuiteResult, Verdict
 from onlyvips_release.core.ports import Ports, SuiteRequest
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.lease import StagedFiles
 from onlyvips_release.state.requests import RequestFile
-from tests.testing.simulation import SimRun
+from tests.testing.simulated_ports import SimRun
 from tests.testing.tap import tapped
 
 
@@ -66,7 +66,7 @@ class Strike:
 
 def main(plan: str, point: str, act: str) -> int:
     """One release."""
-    runner.MAIN_LOOP = timedelta(seconds=2) if act == "hang" else runner.MAIN_LOOP  # its bar is deadline + lease
+    upkeep.MAIN_LOOP = timedelta(seconds=2) if act == "hang" else upkeep.MAIN_LOOP  # its bar is deadline + lease
     platform = Platform.load(plan)
     platform.clock.listen()
     act, _, suites = act.partition("+")

@@ -112,7 +112,7 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
     assert "r0009" in doctor.unfinished("journal", platform).text
     journal.unlink()
     assert doctor.unfinished("journal", platform).state == "ok"
-    stable = next(i for i in platform.workloads["miniapp"].inspect() if i.pid)
+    stable = next(i for i in platform.workload.inspect() if i.service == "miniapp" and i.pid)
     for pid in (stable.pid, rig.envoy()):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

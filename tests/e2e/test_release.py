@@ -81,7 +81,7 @@ def controls(rig: Rig) -> dict[str, bool]:
     seen["canary killed behind plain weights"] = plain_weights(rig)
     load = rig.load(300)
     time.sleep(0.5)
-    pid = next(i.pid for i in rig.platform().workloads["miniapp"].inspect())
+    pid = next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     time.sleep(1)
@@ -240,7 +240,7 @@ def test_shared_errors_weigh_on_both_arms_alike_and_convict_nobody(rig: Rig, tmp
     mix.write_text(json.dumps(calls))
     rig.load(900, "--mix", str(mix))
     release = rig.release("v2", steps=[{"weight": 50, "bake": "10s"}], patience="0s", watch="2s")
-    view = next(v for v in release.judge.views() if v.service == "backend-api" and v.metric == "errors")
+    view = next(v for v in release.evidence.judge.views() if v.service == "backend-api" and v.metric == "errors")
     assert release.outcome is not None
     assert release.outcome.verdict is not Verdict.FAIL
     for bad, total in ((view.canary_bad, view.canary_total), (view.stable_bad, view.stable_total)):
@@ -254,7 +254,7 @@ def test_envoy_killed_while_baking_is_back_and_nothing_is_promoted_without_proof
     killed: list[float] = []
 
     def kill(event: events.Event, release: Release) -> None:
-        if isinstance(event, events.Sampled) and release.weight == 50 and release.baked >= 4 and not killed:
+        if isinstance(event, events.Sampled) and release.weight == 50 and release.evidence.baked >= 4 and not killed:
             killed.append(time.monotonic())
             os.kill(rig.envoy(), signal.SIGKILL)
 
@@ -312,7 +312,7 @@ def test_supervisor_brings_back_router_and_stable_in_two_seconds(rig: Rig) -> No
         try:
             while "users are served" not in child.stdout.readline():
                 assert child.poll() is None
-            for pid in (rig.envoy(), next(i.pid for i in rig.platform().workloads["miniapp"].inspect())):
+            for pid in (rig.envoy(), next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")):
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
                 begun = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 
 from onlyvips_release.core import events
 from onlyvips_release.core.judge import ServiceHistory
-from onlyvips_release.core.plan import SECOND, ReleasePlan, Service
+from onlyvips_release.core.plan import SECOND, ReleasePlan, Service, Step
 from onlyvips_release.state.codec import decode, encode, types_of
 from onlyvips_release.targets.embedded_plan import External, Process
 from tests.testing.plans import make_plan, service
@@ -92,8 +92,6 @@ def test_part_is_written_beside_its_kind() -> None:
 
 def test_weights_are_written_as_they_are_given() -> None:
     """`10`, never `10.0`: journals of all times look alike."""
-    plan = make_plan()
-    steps = (dataclasses.replace(plan.steps[0], weight=0.5), dataclasses.replace(plan.steps[0], weight=10.04))
-    assert [step["weight"] for step in encode(dataclasses.replace(plan, steps=steps))["steps"]] == [0.5, 10]
-    assert str(encode(dataclasses.replace(plan, steps=steps))["steps"][1]["weight"]) == "10"
-    assert decode(ReleasePlan, encode(plan)) == plan
+    assert [str(encode(Step(weight, SECOND))["weight"]) for weight in (0.5, 10.0, 99)] == ["0.5", "10", "99"]
+    assert decode(Step, encode(Step(0.5, SECOND))) == Step(0.5, SECOND)
+    assert decode(ReleasePlan, encode(make_plan())) == make_plan()

@@ -11,11 +11,11 @@ import pytest
 
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import replay
+from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state.journal import FileJournal, unfinished
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
@@ -27,8 +27,8 @@ def test_every_event_of_a_whole_release_is_read_back_equal(tmp_path: Path) -> No
     for event in world.journal:
         journal.append(event)
     assert list(journal.read()) == world.journal
-    quick = replay(journal.read(samples=False))
-    assert quick.finished == replay(world.journal).finished
+    quick = fold(journal.read(samples=False))
+    assert quick.finished == fold(world.journal).finished
 
 
 def test_torn_last_line_is_no_record_and_does_not_swallow_the_next(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "journals" / "first.jsonl"
 
 def test_journal_of_the_first_version_is_still_read() -> None:
     """Committed as 0.1.0 wrote it: fields that came later take their defaults, and its end is the same."""
-    release = replay(FileJournal(SAMPLE).read())
+    release = fold(FileJournal(SAMPLE).read())
     assert release.finished is not None
     assert (release.phase, release.finished.exit, release.over) == (events.Phase.PROMOTED, 0, True)
     assert release.serving == dict.fromkeys(release.new, "v2")

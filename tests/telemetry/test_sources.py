@@ -44,7 +44,7 @@ def even(plain: Bench) -> Bench:
 def both(made: Bench) -> tuple[Series, Series]:
     """Stable's and the canary's series, of one sample."""
     time.sleep(0.3)
-    found = made.source.sample()["backend-api"]
+    found = made.source.sample().arms["backend-api"]
     return found[Arm.STABLE][0], found[Arm.CANARY][0]
 
 

@@ -155,10 +155,10 @@ class Rig:
     def revisions(self) -> dict[str, str]:
         """What lives, by service: exactly one instance each, or the test fails."""
         found: dict[str, str] = {}
-        for name, workload in self.platform().workloads.items():
-            (only,) = workload.inspect()
-            assert only.alive, only
-            found[name] = only.revision
+        for instance in self.platform().workload.inspect():
+            assert instance.alive, instance
+            assert instance.service not in found, instance
+            found[instance.service] = instance.revision
         return found
 
 

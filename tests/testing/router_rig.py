@@ -110,12 +110,12 @@ class Bench:
     def series(self, arm: Arm) -> Series:
         """Of the only endpoint of an arm, when the router has written its log."""
         time.sleep(0.3)
-        (found,) = self.source.sample()["backend-api"][arm]
+        (found,) = self.source.sample().arms["backend-api"][arm]
         return found
 
     def counts(self, arm: Arm) -> tuple[int, int]:
         """(good, bad) first attempts."""
-        (series,) = self.source.sample()["backend-api"][arm]
+        (series,) = self.source.sample().arms["backend-api"][arm]
         return series.good, series.bad
 
     def close(self) -> None:

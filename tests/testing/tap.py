@@ -8,10 +8,18 @@ from typing import Any
 
 from onlyvips_release.core.ports import Ports
 
-QUIET = {"clock": {"now", "monotonic"}, "journal": {"read"}, "lease": {"look"}, "operator": {"pending"}}
+QUIET = {
+    "clock": {"now", "monotonic"},
+    "journal": {"read"},
+    "lease": {"look"},
+    "requests": {"take"},
+    "notifier": {"delivered"},
+    "router": {"points_at"},
+    "workload": {"inspect", "within", "stable"},
+}
 """What changes nothing and is asked all the time: no point of its own."""
 
-FREQUENT = "clock.now, clock.monotonic, journal.read, lease.look, operator.pending"
+FREQUENT = ", ".join(f"{port}.{method}" for port, methods in QUIET.items() for method in sorted(methods))
 
 At = Callable[[str], None]
 
@@ -43,7 +51,7 @@ def told(name: str, method: str, args: tuple[Any, ...]) -> str:
         return f" {type(args[0]).__name__}"
     if method == "set_weight":
         return f" {args[0]}"
-    if method in ("point", "probe"):
+    if method in ("point", "probe", "points_at"):
         return f" {args[0]}"
     if name == "checks":
         return f" {args[0].name} {args[0].arm}"
@@ -55,8 +63,5 @@ def tapped(ports: Ports, at: At) -> Ports:
     made: dict[str, Any] = {}
     for field in fields(ports):
         port = getattr(ports, field.name)
-        if field.name == "workloads":
-            made[field.name] = {name: Tapped(workload, "workload", at) for name, workload in port.items()}
-        else:
-            made[field.name] = Tapped(port, field.name, at)
+        made[field.name] = Tapped(port, field.name, at)
     return Ports(**made)

@@ -18,6 +18,7 @@ class Shelf(ServicePart):
     kind: ClassVar[str] = "shelf"
     about: ClassVar[str] = "The shelf that the service stands on."
     target: ClassVar[str] = "toy"
+    tenths = True
     places: Annotated[keys.Whole, Key("How many instances the shelf has room for.")]
     label: Annotated[keys.Text, Key("What is written on the shelf.")] = "toys"
 
@@ -58,5 +59,4 @@ TARGET = Target(
     engine=Room,
     revision=("revision", "image"),
     defaults=Defaults(tick=5 * SECOND, listen=("127.0.0.1", 18999)),
-    tenths=True,
 )

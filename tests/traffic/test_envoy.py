@@ -259,7 +259,7 @@ def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() 
     with bench() as made:
         made.router.set_weight(30)
         made.ask(100)
-        start = made.source.sample()["backend-api"][Arm.STABLE][0].start
+        start = made.source.sample().arms["backend-api"][Arm.STABLE][0].start
         pid = json.loads((made.state / "live" / "envoy.pid.json").read_text())["pid"]
         os.kill(pid, signal.SIGKILL)
         begun = time.monotonic()
@@ -271,7 +271,7 @@ def test_killed_envoy_is_back_in_two_seconds_with_its_weight_and_new_counters() 
         assert time.monotonic() - begun < 2
         assert made.router.read_weight() == 30
         assert made.router.revive() == ()
-        fresh = made.source.sample()["backend-api"][Arm.STABLE][0]
+        fresh = made.source.sample().arms["backend-api"][Arm.STABLE][0]
         assert fresh.start != start
         assert fresh.good < 100
 
@@ -389,7 +389,7 @@ def test_safe_weights_need_no_disk_space_once_they_were_braced(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     plain.router.set_weight(10)
-    plain.router.brace()
+    plain.router.prepare_safe_weights()
     monkeypatch.setattr(StagedFiles, "prepare", full)
     plain.router.set_weight(safe)
     plain.router.set_weight(safe)

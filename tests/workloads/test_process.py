@@ -78,7 +78,7 @@ def test_promotion_changes_roles_and_restarts_nothing(workload: ProcessWorkload)
     assert canary.endpoint != stable.endpoint
     (promoted,) = workload.promote(revision("v2"))
     assert (promoted.pid, promoted.identity, promoted.arm) == (canary.pid, canary.identity, Arm.STABLE)
-    workload.remove_canary(spare="v1")
+    workload.remove_canary(keep_idle="v1")
     assert {i.revision: i.alive for i in workload.inspect()} == {"v1": True, "v2": True}
     workload.remove_canary()
     assert [i.revision for i in workload.inspect()] == ["v2"]

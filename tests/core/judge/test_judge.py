@@ -24,7 +24,7 @@ from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.judge.numbers import kl
 from onlyvips_release.core.model import Arm, Counters, Series, Verdict
 from onlyvips_release.core.plan import JudgePlan, SloLimits
-from tests.testing.simulation import binomial, poisson
+from tests.testing.chance import binomial, poisson
 
 DEFAULT = Lines(1.2, 0.001, 1.5, 0.005)
 HALF_HOUR = timedelta(minutes=30)

@@ -19,7 +19,7 @@ from onlyvips_release.core.judge.latency import choose, share_at, slower_than
 from onlyvips_release.core.judge.volume import Volume
 from onlyvips_release.core.limits import JudgePlan, MemoryLimits, SloLimits
 from onlyvips_release.core.model import Arm, Series, Verdict
-from tests.testing.simulation import binomial, poisson
+from tests.testing.chance import binomial, poisson
 
 
 class Arms:
