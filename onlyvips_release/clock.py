@@ -30,7 +30,7 @@ class SystemClock:
             os.set_blocking(self._wake, False)
             os.set_blocking(self._waker, False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._heard)
+            signal.signal(number, self._on_signal)
 
     def now(self) -> datetime:
         """Aware UTC."""
@@ -41,7 +41,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait; a signal that came (also before) ends it at once."""
+        """Wait; a signal ends it at once, also one that arrived before."""
         if not self._signals:
             select.select([self._wake] if self._wake >= 0 else [], [], [], max(0.0, seconds))
         if self._signals:
@@ -56,7 +56,7 @@ class SystemClock:
         except BlockingIOError:
             return
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
         try:
             os.write(self._waker, b"!")

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin
 from onlyvips_release.core.model import Arm, Instance, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.telemetry.attempts import Attempts
 from onlyvips_release.telemetry.proc import Usage
 
@@ -28,12 +27,12 @@ class EnvoySource:
     """Port Source. `instances`: the processes that run here, asked every ten seconds; those of others are not seen."""
 
     def __init__(
-        self, state: Path, plan: ReleasePlan, instances: Callable[[], Iterable[Instance]] = lambda: ()
+        self, layout: Layout, plan: ReleasePlan, instances: Callable[[], Iterable[Instance]] = lambda: ()
     ) -> None:
         self.plan = plan
-        self.pid_file = state / "live" / "envoy.pid.json"
-        self.admin = Admin(state / "live" / "router")
-        self.log = state / "log" / attempt_log.NAME
+        self.pid_file = layout.envoy_process
+        self.admin = Admin(layout.router)
+        self.log = layout.attempts_log
         self.attempts, self.start = Attempts(self.log), ""
         self.usage = Usage(instances)
 

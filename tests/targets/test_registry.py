@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release import planmodel, planparts, targets
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import PlanError, Refused
 from onlyvips_release.planfile import load
 from onlyvips_release.plantext import describe
-from onlyvips_release.state.codec import decode, encode
 from tests.testing.plans import service
 from tests.testing.toy_target import TARGET, Room, Shelf
 

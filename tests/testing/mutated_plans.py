@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from onlyvips_release import planmodel
-from onlyvips_release.state.codec import encode
+from onlyvips_release.codec import encode
 
 
 class _Loader(yaml.SafeLoader):

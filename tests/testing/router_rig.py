@@ -17,6 +17,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Series
 from onlyvips_release.core.plan import Health, ReleasePlan, Revision, Service
 from onlyvips_release.demo import free_ports
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.telemetry.envoy import EnvoySource
@@ -40,10 +41,11 @@ class Bench:
         )
         self.plan = ReleasePlan("t", (service,), listen=("127.0.0.1", self.ports["router"]), sticky=sticky)
         self.state, self.clock = folder, SystemClock()
+        self.layout = Layout.at(folder)
         self.lease = FileLease(folder / "live", self.clock)
         self.lease.acquire("test")
         self.router = self.another("r0001")
-        self.source = EnvoySource(folder, self.plan, self.instances)
+        self.source = EnvoySource(self.layout, self.plan, self.instances)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.processes += [self.spawn("stable"), self.spawn("canary", *faults)]
         self.router.start()
@@ -53,7 +55,7 @@ class Bench:
 
     def another(self, release: str, token: str = TOKEN) -> EnvoyRouter:
         """Another process would see it so."""
-        return EnvoyRouter(self.state, self.plan, self.lease, self.clock, None, release, token)
+        return EnvoyRouter(self.layout, self.plan, self.lease, self.clock, None, release, token)
 
     def spawn(self, name: str, *faults: str) -> subprocess.Popen[bytes]:
         """One backend, ready."""
@@ -131,7 +133,7 @@ class Bench:
 def bench(sticky: tuple[str, ...] = (), faults: tuple[str, ...] = ()) -> Iterator[Bench]:
     """One for a test."""
     folder = Path(tempfile.mkdtemp(prefix="ov-t-"))
-    made = Bench(sticky, faults, folder)
+    made = Bench(sticky, faults, folder / "t")
     try:
         yield made
     finally:

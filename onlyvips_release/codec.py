@@ -40,10 +40,10 @@ def encode(value: Any) -> Any:
 
 
 @cache
-def types_of(kind: type) -> dict[str, Any]:
+def hints(kind: type) -> dict[str, Any]:
     """The fields of a dataclass, and their types."""
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    found = get_type_hints(kind)
+    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
 
 
 def decode(kind: Any, data: Any) -> Any:
@@ -57,7 +57,7 @@ def decode(kind: Any, data: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if kind is Service and "runs" not in data:
             data = {**data, "runs": targets.old_part(data)}
-        known = types_of(kind)
+        known = hints(kind)
         return kind(**{name: decode(known[name], item) for name, item in data.items() if name in known})
     if kind in (ServicePart, PlatformPart):
         return decode(targets.part(data["kind"]), data)

@@ -10,10 +10,10 @@ from typing import Any, Union, get_args, get_origin
 
 import pytest
 
+from onlyvips_release.codec import decode, encode, hints
 from onlyvips_release.core import events
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.plan import SECOND, ReleasePlan, Service, Step
-from onlyvips_release.state.codec import decode, encode, types_of
 from onlyvips_release.targets.embedded_plan import External, Process
 from tests.testing.plans import make_plan, service
 
@@ -48,7 +48,7 @@ def unions(kind: Any, found: set[Any]) -> Iterator[Any]:
     union = get_origin(kind) in (Union, types.UnionType) and len(options) > 1
     if union and any(map(dataclasses.is_dataclass, options)):
         yield kind
-    below = types_of(kind).values() if dataclasses.is_dataclass(kind) and isinstance(kind, type) else options
+    below = hints(kind).values() if dataclasses.is_dataclass(kind) and isinstance(kind, type) else options
     for one in below:
         yield from unions(one, found)
 
