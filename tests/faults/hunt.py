@@ -51,11 +51,11 @@ class Hunters:
         return found
 
     def hunt(
-        self, faults: Mapping[str, Broken], tests: Tests, hints: Mapping[str, str]
+        self, faults: Mapping[str, Broken], tests: Tests, hints: Mapping[str, str], nearest: int = 4
     ) -> Iterator[tuple[str, Caught]]:
-        """Each fault's outcome, as they come."""
+        """Each fault's outcome, as they come. `nearest`: so many groups of tests are tried."""
         begun: dict[Future[Caught], str] = {
-            self.pool.submit(_hunt, broken, groups(broken, tests, hints.get(name, ""))): name
+            self.pool.submit(_hunt, broken, groups(broken, tests, hints.get(name, ""))[:nearest]): name
             for name, broken in faults.items()
         }
         for done in as_completed(begun):
