@@ -21,6 +21,7 @@ from onlyvips_release.state.archive import FileArchive
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.state.requests import RequestFile
+from onlyvips_release.targets.embedded_plan import External
 
 if TYPE_CHECKING:
     from onlyvips_release.targets.process_guardian import ProcessGuardian
@@ -103,7 +104,7 @@ class Embedded:
         from onlyvips_release.workloads.external import ExternalWorkload
         from onlyvips_release.workloads.process import ProcessWorkload
 
-        if service.process is None:
+        if isinstance(service.runs, External):
             return ExternalWorkload(service, self.layout, self.lease)
         return ProcessWorkload(service, self.layout, self.lease, self.clock, self.environment.variables)
 

@@ -64,8 +64,7 @@ def canary(name: str, service: Service, target: Embedded) -> Finding:
     variables, program = target.environment.variables, revision.command[0]
     if program != "{python}" and shutil.which(program, path=variables.get("PATH")) is None:
         return problem(name, f"no such program: {program}", "correct the plan's command, or the PATH")
-    wanted = service.process.env_from if service.process else ()
-    if missing := [variable for variable in wanted if variable not in variables]:
+    if missing := [variable for variable in service.runs.env_from if variable not in variables]:
         return problem(name, f"variables that it needs are not set: {', '.join(missing)}", "set them for this command")
     return ok(name, f"{revision.name} can be started")
 

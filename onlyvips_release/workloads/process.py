@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol, cast
 
 from onlyvips_release.clients import log_pump
 from onlyvips_release.clients.process import Process, end, listens, logged, spawn, taken
@@ -67,15 +68,22 @@ class Slot:
         return self.process.alive()
 
 
+class Settings(Protocol):
+    """What a plan gives for the processes of a service: slots, time to stop, names of secrets, working folder."""
+
+    ports: tuple[int, ...]
+    drain: timedelta
+    env_from: tuple[str, ...]
+    cwd: str
+
+
 class ProcessWorkload:
     """The instances of one service on this machine. `variables`: this command's, of which they inherit `env_from`."""
 
     def __init__(
         self, service: Service, layout: Layout, files: Files, clock: Clock, variables: Mapping[str, str]
     ) -> None:
-        if service.process is None:
-            raise ValueError(f"{service.name} has no process")
-        self.service, self.process = service, service.process
+        self.service, self.process = service, cast(Settings, service.runs)
         self.layout, self.files, self.clock, self.variables = layout, files, clock, variables
         self.record = layout.processes(service.name)
 
