@@ -35,6 +35,7 @@ from onlyvips_release.state.requests import RequestFile
 from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.run import PytestChecks
 from onlyvips_release.suites.secrets import is_secret, secrets_in
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.probe import RouterProber
 from onlyvips_release.traffic.envoy import EnvoyRouter
@@ -411,7 +412,7 @@ class Platform:
         return PerService({service.name: self._workload(service) for service in plan.services})
 
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
-        if service.process is None:
+        if not isinstance(service.runs, Process):
             return ExternalWorkload(service, self.layout, self.lease)
         return ProcessWorkload(service, self.layout, self.lease, self.clock, self.environment.variables)
 

@@ -180,8 +180,7 @@ def canary(name: str, service: Service, platform: Platform) -> Finding:
     word = revision.command[0]
     if word != "{python}" and shutil.which(word, path=platform.environment.variables.get("PATH")) is None:
         return problem(name, f"no such program: {word}", "correct the plan's command, or the PATH")
-    wanted = service.process.env_from if service.process else ()
-    missing = [name for name in wanted if name not in platform.environment.variables]
+    missing = [name for name in service.runs.env_from if name not in platform.environment.variables]
     if missing:
         return problem(name, f"variables that it needs are not set: {', '.join(missing)}", "set them for this command")
     return ok(name, f"{revision.name} can be started")

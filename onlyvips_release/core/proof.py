@@ -79,4 +79,4 @@ def moved(written: Mapping[str, Sequence[Endpoint]], instances: Iterable[Instanc
 def unproven(release: Release) -> list[str]:
     """Services of which only the router's word names the revision: someone else runs them, and the plan has no
     `identity` for them."""
-    return [s.name for s in release.plan.routed if s.process is None and s.identity is None]
+    return [s.name for s in release.plan.routed if not s.runs.names_revision and s.identity is None]

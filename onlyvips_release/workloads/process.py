@@ -21,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol, cast
 
 import psutil
 
 from onlyvips_release.clients import log_pump
 from onlyvips_release.clients.process import CHILDREN, birth, same
 from onlyvips_release.core.model import Arm, Endpoint, Instance
-from onlyvips_release.core.plan import Process, Revision, Service
+from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.environment import inherited
 from onlyvips_release.errors import NotReady, Refused
@@ -62,15 +63,22 @@ class Slot:
         return f"pid {self.pid} started {self.started:.2f} command {self.digest}"
 
 
+class Settings(Protocol):
+    """What a plan gives for the processes of a service: slots, time to stop, names of secrets, working folder."""
+
+    ports: tuple[int, ...]
+    drain: timedelta
+    env_from: tuple[str, ...]
+    cwd: str
+
+
 class ProcessWorkload:
     """The instances of one service on this machine. `variables`: this command's, of which they inherit `env_from`."""
 
     def __init__(
         self, service: Service, layout: Layout, files: Files, clock: Clock, variables: Mapping[str, str]
     ) -> None:
-        if service.process is None:
-            raise ValueError(f"{service.name} has no process")
-        self.service, self.process = service, service.process
+        self.service, self.process = service, cast(Settings, service.runs)
         self.layout, self.files, self.clock, self.variables = layout, files, clock, variables
         self.record = layout.processes(service.name)
 
@@ -256,7 +264,7 @@ def load_slot(value: Mapping[str, object]) -> Slot:
     return Slot(**{**value, "revision": Revision(**revision)})  # type: ignore[arg-type]
 
 
-def spawn(words: list[str], env: dict[str, str], process: Process, log: Path, service: str) -> subprocess.Popen[bytes]:
+def spawn(words: list[str], env: dict[str, str], process: Settings, log: Path, service: str) -> subprocess.Popen[bytes]:
     """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
     writer = -1
     try:

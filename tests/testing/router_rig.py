@@ -15,10 +15,11 @@ from pathlib import Path
 
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Series
-from onlyvips_release.core.plan import Health, Process, ReleasePlan, Revision, Service
+from onlyvips_release.core.plan import Health, ReleasePlan, Revision, Service
 from onlyvips_release.demo import free_ports
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.traffic.envoy import EnvoyRouter
 
@@ -36,7 +37,7 @@ class Bench:
             canary=Revision("v2", words["v2"]),
             stable=Revision("v1", words["v1"]),
             health=Health("/api/health/health"),
-            process=Process((self.ports["x"], self.ports["y"])),
+            runs=Process((self.ports["x"], self.ports["y"])),
         )
         self.plan = ReleasePlan("t", (service,), listen=("127.0.0.1", self.ports["router"]), sticky=sticky)
         self.state, self.clock = folder, SystemClock()

@@ -17,10 +17,11 @@ import pytest
 from onlyvips_release.clients.log_pump import LOG_BEGINS, output_of
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm
-from onlyvips_release.core.plan import Health, Process, Revision, Service
+from onlyvips_release.core.plan import Health, Revision, Service
 from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.workloads.process import ProcessWorkload
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def workload(tmp_path: Path) -> Iterator[ProcessWorkload]:
         canary=revision("v2"),
         stable=revision("v1"),
         health=Health("/", timedelta(seconds=10)),
-        process=Process(two_ports(), timedelta(seconds=2), ("SECRET",)),
+        runs=Process(two_ports(), timedelta(seconds=2), ("SECRET",)),
     )
     found = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "s3cret", "UNTOLD": "x"})
     yield found
@@ -129,7 +130,7 @@ def test_canary_that_never_becomes_ready_is_told_with_its_last_words(
     workload: ProcessWorkload, code: str, told: str
 ) -> None:
     workload.service = Service(
-        "web", canary=revision("v2"), health=Health("/", timedelta(seconds=1)), process=workload.process
+        "web", canary=revision("v2"), health=Health("/", timedelta(seconds=1)), runs=workload.service.runs
     )
     with pytest.raises(NotReady, match=told):
         workload.start_canary(revision("v2", code))
@@ -174,7 +175,7 @@ def test_service_without_traffic_is_replaced_stop_first(tmp_path: Path) -> None:
     lease.acquire("test")
     code = "import time\nwhile True: time.sleep(1)"
     old, new = (Revision(name, (sys.executable, "-c", code, name)) for name in ("v1", "v2"))
-    service = Service("bot", canary=new, stable=old, routed=False, process=Process(drain=timedelta(seconds=2)))
+    service = Service("bot", canary=new, stable=old, routed=False, runs=Process(drain=timedelta(seconds=2)))
     bot = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {})
     (first,) = bot.promote(old)
     (second,) = bot.promote(new)
