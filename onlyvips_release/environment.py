@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,3 +68,19 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
 def inherited(variables: Mapping[str, str], *names: str) -> dict[str, str]:
     """What a child process gets of `variables`: the basic ones and those of these names, as far as they are set."""
     return {name: variables[name] for name in (*BASIC, *names) if name in variables}
+
+
+def caller() -> str:
+    """Who runs this command, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def describe_caller(environment: Environment) -> dict[str, str]:
+    """Who runs this command, where, and for which CI job."""
+    return {
+        "host": socket.gethostname(),
+        "user": getpass.getuser(),
+        "pid": str(os.getpid()),
+        "ci": environment.ci_job,
+        "commit": environment.commit,
+    }

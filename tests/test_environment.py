@@ -72,7 +72,7 @@ def test_every_child_process_gets_its_environment_from_us() -> None:
                     calls[f"{path.name}:{node.lineno}"] = any(word.arg == "env" for word in keywords)
                 case _:
                     pass
-    assert len(calls) > 5
+    assert len(calls) >= 5
     assert [place for place, explicit in calls.items() if not explicit] == []
 
 

@@ -11,12 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onlyvips_release.core.limits import TICK
 from onlyvips_release.core.plan import LISTEN, PlatformPart, ServicePart
 from onlyvips_release.errors import Refused
+
+if TYPE_CHECKING:
+    from onlyvips_release.core import target as seam
+    from onlyvips_release.core.plan import ReleasePlan
+    from onlyvips_release.core.ports import Clock
+    from onlyvips_release.environment import Environment
 
 GROUP = "onlyvips_release.targets"
 BUILT_IN = {"embedded": "onlyvips_release.targets.embedded_plan:TARGET"}
@@ -40,7 +47,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One row. `module` makes the target's ports from a plan.
+    """One row. `module` makes the target's ports from a plan: its `open_target(plan, environment, clock)`.
 
     `service`: parts of a service; the plan gives each service exactly one, or is refused with `missing` or `several`.
     `engine`: the target's part of the plan as a whole. `revision`: the keys of a revision that the target takes.
@@ -66,6 +73,12 @@ def find(name: str) -> Target:
     if name not in NOT_BUILT and (where := _installed().get(name)):
         return _load(where)
     raise Refused(_missing(name), remedy="correct the target in the plan, or install the package that brings it")
+
+
+def open_target(plan: ReleasePlan, environment: Environment, clock: Clock) -> seam.Target:
+    """Everything that a release of this plan needs from its target: `open_target` of the row's module."""
+    opened: seam.Target = import_module(find(plan.target).module).open_target(plan, environment, clock)
+    return opened
 
 
 def every() -> tuple[Target, ...]:

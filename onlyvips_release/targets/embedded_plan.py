@@ -60,12 +60,12 @@ class External(ServicePart):
     names_revision = False  # only the plan says which revision answers at an address
 
     def check(self, service: Service) -> None:
-        """Both revisions are addresses."""
+        """Revisions are addresses."""
         if not service.routed:
             refuse("external", "a service without traffic that someone else runs leaves nothing to do: leave it out")
-        if service.stable is None:
-            refuse("stable", "an external service must name its stable revision and url")
         for key, revision in (("stable", service.stable), ("canary", service.canary)):
+            if revision is None:
+                continue
             _refuse_unbuilt(key, revision)
             if not revision.url or revision.command:
                 refuse(key, "an external service has a url and no command")

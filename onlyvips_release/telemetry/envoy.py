@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from onlyvips_release.clients.envoy_admin import Admin
+from onlyvips_release.clients.envoy_process import PID_FILE
 from onlyvips_release.core.model import Arm, Instance, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
@@ -30,7 +31,7 @@ class EnvoySource:
         self, layout: Layout, plan: ReleasePlan, instances: Callable[[], Iterable[Instance]] = lambda: ()
     ) -> None:
         self.plan = plan
-        self.pid_file = layout.envoy_process
+        self.pid_file = layout.live / PID_FILE
         self.admin = Admin(layout.router)
         self.log = layout.attempts_log
         self.attempts, self.start = Attempts(self.log), ""

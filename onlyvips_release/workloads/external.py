@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from onlyvips_release.core.model import Arm, Endpoint, Instance
@@ -28,6 +29,8 @@ class ExternalWorkload:
 
     def inspect(self) -> tuple[Instance, ...]:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""
+        if self._record().get("stopped"):
+            return ()
         serving = self.stable() or self.service.stable
         others = [r for r in (self.service.stable, self.service.canary) if r and serving and r.name != serving.name]
         stable = [self._instance(Arm.STABLE, serving)] if serving else []
@@ -61,14 +64,16 @@ class ExternalWorkload:
 
     def stable(self) -> Revision | None:
         """The revision that users are on, None before the first installation."""
-        try:
-            known = json.loads(self.record.read_bytes())
-        except FileNotFoundError:
-            return None
-        return Revision(known["name"], url=known["url"])
+        known = self._record()
+        return Revision(known["name"], url=known["url"]) if known else None
 
     def stop_all(self) -> None:
-        """Forget it (`down`)."""
+        """Nothing of it is ours; no user is sent there any more."""
+        if known := self._record():
+            self.files.write(self.record.name, json.dumps({**known, "stopped": True}).encode())
+
+    def remove(self) -> None:
+        """Forget it."""
         with contextlib.suppress(FileNotFoundError):
             self.record.unlink()
 
@@ -76,6 +81,14 @@ class ExternalWorkload:
         """Stable must answer."""
         serving = self.stable()
         return self.start_canary(serving) if serving else ()
+
+    def _record(self) -> dict[str, Any]:
+        """{} before the first installation."""
+        try:
+            known: dict[str, Any] = json.loads(self.record.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return known
 
     def _instance(self, arm: Arm, revision: Revision) -> Instance:
         host, port = address(revision.url)

@@ -12,21 +12,17 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
-import psutil
-
 from onlyvips_release.clients import log_pump
-from onlyvips_release.clients.process import CHILDREN, birth, same
+from onlyvips_release.clients.process import Process, end, listens, logged, spawn, taken
 from onlyvips_release.core.model import Arm, Endpoint, Instance
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Clock, Files
@@ -62,6 +58,15 @@ class Slot:
         """What makes this instance this one."""
         return f"pid {self.pid} started {self.started:.2f} command {self.digest}"
 
+    @property
+    def process(self) -> Process:
+        """The process that was started for it."""
+        return Process(self.pid, self.started)
+
+    def alive(self) -> bool:
+        """Whether that very process lives."""
+        return self.process.alive()
+
 
 class Settings(Protocol):
     """What a plan gives for the processes of a service: slots, time to stop, names of secrets, working folder."""
@@ -86,13 +91,13 @@ class ProcessWorkload:
 
     def inspect(self) -> tuple[Instance, ...]:
         """Every instance that was started, with what the process table says of it."""
-        return tuple(self._instance(slot) for slot in self.slots().values())
+        return tuple(self._instance(slot) for slot in self.slots().values() if slot.pid)
 
     def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
         """In the free slot. A running spare (or stable) of this revision is taken as it is: the quick way back."""
         slots = self.slots()
         for slot in slots.values():
-            if slot.revision == revision and running(slot):
+            if slot.revision == revision and slot.alive():
                 if slot.part == SPARE:
                     self._save({**slots, slot.name: replace(slot, part=Arm.CANARY)})
                 return (self._ready(self.slots()[slot.name]),)
@@ -108,7 +113,10 @@ class ProcessWorkload:
         slots = self.slots()
         if not self.service.routed:
             return self._replace(revision)
-        chosen = next((s for s in slots.values() if s.revision == revision and running(s)), None)
+        chosen = next((s for s in slots.values() if s.revision == revision and s.alive()), None)
+        stopped = next((s for s in slots.values() if s.revision == revision and s.part == Arm.STABLE), None)
+        if chosen is None and stopped is not None:
+            return (self._ready(self._start(stopped.name, Arm.STABLE, revision)),)
         if chosen is None:
             raise NotReady(f"{self.service.name}: no living instance of {revision.name} to promote")
         parts = {name: replace(s, part=Arm.STABLE if s == chosen else SPARE) for name, s in slots.items()}
@@ -125,10 +133,11 @@ class ProcessWorkload:
                 self._save(slots)
 
     def revive(self) -> tuple[str, ...]:
-        """Start a dead stable process again, with the same revision in the same slot; it is not waited for."""
+        """Start a dead stable process again, with the same revision in the same slot; it is not waited for. One that
+        was stopped stays so."""
         done = []
         for slot in self.slots().values():
-            if slot.part == Arm.STABLE and not running(slot):
+            if slot.part == Arm.STABLE and slot.pid and not slot.alive():
                 self._start(slot.name, Arm.STABLE, slot.revision)
                 done.append(f"{self.service.name} {slot.revision.name}")
         return tuple(done)
@@ -145,9 +154,15 @@ class ProcessWorkload:
         return next((slot.revision for slot in self.slots().values() if slot.part == Arm.STABLE), None)
 
     def stop_all(self) -> None:
-        """Stop every instance and forget them (`down`)."""
-        for slot in self.slots().values():
+        """Stop every instance; stable's slot stays on record, stopped."""
+        slots = self.slots()
+        for slot in slots.values():
             self._stop(slot)
+        self._save({n: replace(s, pid=0, started=0.0) for n, s in slots.items() if s.part == Arm.STABLE})
+
+    def remove(self) -> None:
+        """Stop every instance and forget them."""
+        self.stop_all()
         self._save({})
 
     def wait_ready(self) -> tuple[Instance, ...]:
@@ -175,7 +190,7 @@ class ProcessWorkload:
         """Stop-first: two of them at once would fight for one session (platform.md, row 33)."""
         slots = self.slots()
         for slot in slots.values():
-            if slot.revision == revision and running(slot):
+            if slot.revision == revision and slot.alive():
                 return (self._ready(slot),)
         for slot in slots.values():
             self._stop(slot)
@@ -184,16 +199,28 @@ class ProcessWorkload:
 
     def _start(self, name: str, part: str, revision: Revision) -> Slot:
         port = self.process.ports[self._names().index(name)] if self.process.ports else None
-        if port is not None:
-            refuse_taken(self.service.name, port)
+        if port is not None and (why := taken("127.0.0.1", port)):
+            raise NotReady(f"{self.service.name}: {why}", remedy="stop it, or give the plan another port")
         words = [word.replace("{port}", str(port)).replace("{python}", sys.executable) for word in revision.command]
         log = self.layout.service_log(self.service.name, name)
         make_folder(log.parent)
-        child = spawn(words, self._environment(revision), self.process, log, self.service.name)
+        started = self._spawn(words, self._environment(revision), log)
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
-        slot = Slot(name, part, revision, child.pid, birth(child.pid), digest, port, str(log))
+        slot = Slot(name, part, revision, started.pid, started.started, digest, port, str(log))
         self._save({**self.slots(), name: slot})
         return slot
+
+    def _spawn(self, words: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
+        """Its output goes to a log of bounded size, of which it is the newest part."""
+        try:
+            with logged(log, log_pump.LOG_BEGINS) as output:
+                child = spawn(words, env=env, cwd=self.process.cwd or None, stdout=output, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise NotReady(
+                f"{self.service.name}: cannot start {words[0]!r}: {error.strerror or error}",
+                remedy="check the plan's command, and its cwd",
+            ) from error
+        return Process.of(child.pid)
 
     def _environment(self, revision: Revision) -> dict[str, str]:
         missing = [name for name in self.process.env_from if name not in self.variables]
@@ -211,11 +238,11 @@ class ProcessWorkload:
         begun = self.clock.monotonic()
         told = "nothing yet"
         while (waited := self.clock.monotonic() - begun) < within:
-            if not running(slot):
+            if not slot.alive():
                 raise NotReady(self._failed(slot, "exited before it became ready"), remedy=f"read {slot.log}")
             if health is not None and slot.port is not None:
                 told = ask(slot.port, health.path)
-                if told == "HTTP 200" and listens(slot):
+                if told == "HTTP 200" and listens(slot.process, slot.port):
                     return self._instance(slot)
             self.clock.sleep(0.05 if waited < 2 else 0.25)
         if health is None:
@@ -231,24 +258,19 @@ class ProcessWorkload:
         return f"{self.service.name}: {slot.revision.name} ({slot.identity}) {why}"
 
     def _stop(self, slot: Slot) -> None:
-        """SIGTERM to its session, SIGKILL when the drain time is over. Only ever what we started ourselves.
+        """End what was started in a slot, with all that it started; SIGKILL comes when the drain time is over.
 
         The record is written first: who lost the claim ends there, before it stops what users may be on by now.
         """
-        if not running(slot):
+        if not slot.alive():
             return
         self._save(self.slots())
-        signal_session(slot.pid, signal.SIGTERM)
-        end = self.clock.monotonic() + self.process.drain.total_seconds()
-        while running(slot) and self.clock.monotonic() < end:
-            self.clock.sleep(0.02)
-        if running(slot):
-            signal_session(slot.pid, signal.SIGKILL)
-            while running(slot):
-                self.clock.sleep(0.02)
+        drain = [(signal.SIGTERM, self.process.drain.total_seconds())]
+        if not end(slot.process, drain, sleep=self.clock.sleep):
+            raise NotReady(f"{self.service.name}: {slot.identity} does not end", remedy=f"see: ps -f -s {slot.pid}")
 
     def _instance(self, slot: Slot) -> Instance:
-        lives = running(slot)
+        lives = slot.alive()
         arm = Arm.STABLE if slot.part == Arm.STABLE else Arm.CANARY
         endpoint = Endpoint("127.0.0.1", slot.port, slot.revision.name) if slot.port else None
         note = "" if lives else "exited"
@@ -264,55 +286,6 @@ def load_slot(value: Mapping[str, object]) -> Slot:
     return Slot(**{**value, "revision": Revision(**revision)})  # type: ignore[arg-type]
 
 
-def spawn(words: list[str], env: dict[str, str], process: Settings, log: Path, service: str) -> subprocess.Popen[bytes]:
-    """Start in a session of its own, output through a pump of bounded size; both outlive this command."""
-    writer = -1
-    try:
-        writer, pump = log_pump.start(str(log), log_pump.LOG_BEGINS)
-        CHILDREN.append(pump)
-        child = subprocess.Popen(
-            words,
-            env=env,
-            cwd=process.cwd or None,
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=writer,
-            start_new_session=True,
-        )
-        CHILDREN.append(child)
-    except OSError as error:
-        raise NotReady(
-            f"{service}: cannot start {words[0]!r}: {error.strerror or error}",
-            remedy="check the plan's command, and its cwd",
-        ) from error
-    finally:
-        if writer >= 0:
-            os.close(writer)
-    return child
-
-
-def running(slot: Slot) -> bool:
-    """Whether that very process lives (a pid alone is used again by others)."""
-    return same(slot.pid, slot.started)
-
-
-def listens(slot: Slot) -> bool:
-    """Whether the slot's port is held by that process or a child of it, so that nobody else answers for it."""
-    try:
-        process = psutil.Process(slot.pid)
-        family = [process, *process.children(recursive=True)]
-        found = [c for member in family for c in member.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
-    return any(c.laddr.port == slot.port for c in found)
-
-
-def signal_session(pid: int, number: int) -> None:
-    """A signal to the process group that the process leads."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
-
-
 def ask(port: int, path: str) -> str:
     """One GET to an instance itself: `HTTP 200`, or what went wrong."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
@@ -323,24 +296,3 @@ def ask(port: int, path: str) -> str:
         return f"no answer ({type(error).__name__})"
     finally:
         connection.close()
-
-
-def refuse_taken(service: str, port: int) -> None:
-    """A port that somebody else holds is found before the process dies of it, and its holder is named."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise NotReady(
-                f"{service}: port {port} is taken{listener(port)}", remedy="stop it, or give the plan another port"
-            ) from None
-
-
-def listener(port: int) -> str:
-    """Who listens on a local port, in words, as far as we may see it."""
-    with contextlib.suppress(psutil.AccessDenied):
-        for found in psutil.net_connections("tcp"):
-            if found.laddr and found.laddr.port == port and found.status == psutil.CONN_LISTEN and found.pid:
-                return f" by pid {found.pid}"
-    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Protocol
@@ -31,6 +31,8 @@ class OneService(Protocol):
     def wait_ready(self) -> tuple[Instance, ...]: ...
 
     def stop_all(self) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 class PerService:
@@ -86,3 +88,8 @@ class PerService:
         """All services."""
         for service in self.services.values():
             service.stop_all()
+
+    def remove(self, services: Iterable[str]) -> None:
+        """One after the other."""
+        for name in services:
+            self.services[name].remove()

@@ -111,8 +111,8 @@ FAULTS = (
     Fault(
         "a pid that was used again is taken for the holder",
         "clients/process.py",
-        "abs(birth(pid) - started) < 0.005",
-        "birth(pid) > 0",
+        "abs(birth(self.pid) - self.started) < 0.005",
+        "birth(self.pid) > 0",
         "tests/state/test_lease.py",
     ),
     Fault(

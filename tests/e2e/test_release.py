@@ -81,7 +81,7 @@ def controls(rig: Rig) -> dict[str, bool]:
     seen["canary killed behind plain weights"] = plain_weights(rig)
     load = rig.load(300)
     time.sleep(0.5)
-    pid = next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")
+    pid = next(i.pid for i in rig.platform().target.workload.inspect() if i.service == "miniapp")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     time.sleep(1)
@@ -312,7 +312,10 @@ def test_supervisor_brings_back_router_and_stable_in_two_seconds(rig: Rig) -> No
         try:
             while "users are served" not in child.stdout.readline():
                 assert child.poll() is None
-            for pid in (rig.envoy(), next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")):
+            for pid in (
+                rig.envoy(),
+                next(i.pid for i in rig.platform().target.workload.inspect() if i.service == "miniapp"),
+            ):
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
                 begun = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 
 from onlyvips_release.clients import log_pump as logpump
 from onlyvips_release.clients.log_pump import LIMIT
+from onlyvips_release.clients.process import CHILDREN, logged
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
@@ -72,9 +73,9 @@ def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
 
 
 def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tmp_path: Path) -> None:
-    writer, pump = logpump.start(str(tmp_path / "x.log"))
     block = b"backend-api__stable 127.0.0.1:18110 200 1234 users-safe\n" * 10_000
-    with open(writer, "wb", buffering=0) as pipe:
+    with logged(tmp_path / "x.log") as writer, open(writer, "wb", buffering=0, closefd=False) as pipe:
+        pump = CHILDREN[-1]
         for _ in range(DAY_REQUESTS // 10_000):
             pipe.write(block)
         pipe.write(b"the end\n")
@@ -85,8 +86,8 @@ def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tm
 
 def test_log_that_somebody_took_away_is_begun_anew_and_its_writer_notices_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    writer, pump = logpump.start(str(path))
-    with open(writer, "wb", buffering=0) as pipe:
+    with logged(path) as writer, open(writer, "wb", buffering=0, closefd=False) as pipe:
+        pump = CHILDREN[-1]
         pipe.write(b"1\n")
         while not path.exists():
             os.sched_yield()

@@ -155,7 +155,7 @@ class Rig:
     def revisions(self) -> dict[str, str]:
         """What lives, by service: exactly one instance each, or the test fails."""
         found: dict[str, str] = {}
-        for instance in self.platform().workload.inspect():
+        for instance in self.platform().target.workload.inspect():
             assert instance.alive, instance
             assert instance.service not in found, instance
             found[instance.service] = instance.revision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -254,9 +254,13 @@ class SimWorkload:
 
     def stop_all(self) -> None:
         """At once."""
-        self.world.control("workload.stop_all")
-        for name, mine in self.world.instances.items():
-            self.world.stop(mine)
+        self.remove(self.world.instances)
+
+    def remove(self, services: Iterable[str]) -> None:
+        """At once."""
+        self.world.control("workload.remove")
+        for name in services:
+            self.world.stop(self.world.instances[name])
             self.world.instances[name] = []
 
 
@@ -343,7 +347,7 @@ class SimJournal:
         self.world.call(f"journal.append {type(event).__name__}")
         self.world.journal.append(event)
 
-    def read(self) -> Iterator[Event]:
+    def read(self, *, samples: bool = True) -> Iterator[Event]:
         """All of it."""
         return iter(self.world.journal)
 
@@ -449,3 +453,11 @@ class SimRequests:
     def ask(self, request: Request) -> None:
         """Queued."""
         self.world.requests.append(request)
+
+    def waits(self) -> bool:
+        """Whether one is queued."""
+        return bool(self.world.requests)
+
+    def withdraw(self) -> None:
+        """The queue is emptied."""
+        self.world.requests.clear()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.clients.envoy_process import find_envoy
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Identity
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
@@ -331,7 +332,7 @@ def test_binary_that_is_no_new_envoy_is_refused(tmp_path: Path) -> None:
     fake.write_text("#!/bin/sh\necho 'envoy  version: x/1.30.0/Clean'\n")
     fake.chmod(0o755)
     with pytest.raises(Refused, match=r"not Envoy >= 1\.40"):
-        envoy.find_envoy(fake)
+        find_envoy(fake)
 
 
 @pytest.mark.parametrize(
