@@ -1,8 +1,6 @@
 """Your own HTTP service behind the router, in ten lines: `python examples/own_service.py` serves until Ctrl-C."""
 
-from onlyvips_release import Platform
-from onlyvips_release.core.plan import MINUTE, Health, ReleasePlan, Revision, Service, Suite
-from onlyvips_release.targets.embedded_plan import Process
+from onlyvips_release import MINUTE, Health, Platform, Process, ReleasePlan, Revision, Service, Suite
 
 old, new = (Revision(n, ("{python}", "examples/hello.py", "{port}", n)) for n in ("v1", "v2"))
 service = Service("hello", canary=new, stable=old, health=Health("/"), runs=Process((18211, 18212)))

@@ -53,7 +53,7 @@ def test_every_way_to_read_the_environment_is_found(breach: str) -> None:
 )
 def test_settings_have_defaults(variables: dict[str, str], state: str, keep: int) -> None:
     found = read_environment(variables)
-    assert (str(found.state), found.keep_reports, found.envoy) == (state, keep, None)
+    assert (str(found.state), found.keep_reports, found.router_binary) == (state, keep, None)
     assert found.reports == Path("reports").absolute()
 
 

@@ -69,7 +69,7 @@ class Embedded:
         """The one Envoy of the platform."""
         from onlyvips_release.traffic.envoy import EnvoyRouter
 
-        binary = self.environment.envoy
+        binary = self.environment.router_binary
         return EnvoyRouter(self.layout, self.plan, self.lease, self.clock, binary, release, token)
 
     def prober(self, token: str) -> RouterProber:

@@ -54,8 +54,8 @@ class ProcessGuardian:
         name, platform = self.layout.guardian_log, self.layout.platform
         words = [sys.executable, "-m", __name__, str(self.layout.state), platform, self.release, str(self.fence())]
         variables = inherited(self.environment.variables, "PYTHONPATH")
-        if self.environment.envoy:
-            variables["ONLYVIPS_ENVOY"] = str(self.environment.envoy)
+        if self.environment.router_binary:
+            variables["ONLYVIPS_ENVOY"] = str(self.environment.router_binary)
         with (
             os.fdopen(open_log(name), "ab") as log,
             spawn(words, env=variables, cwd="/", stdout=subprocess.PIPE, stderr=log) as child,

@@ -32,7 +32,9 @@ class ExternalWorkload:
         if self._record().get("stopped"):
             return ()
         serving = self.stable() or self.service.stable
-        others = [r for r in (self.service.stable, self.service.canary) if r and serving and r.name != serving.name]
+        others = [
+            r for r in (self.service.stable, self.service.canary) if r and not (serving and r.name == serving.name)
+        ]
         stable = [self._instance(Arm.STABLE, serving)] if serving else []
         return tuple(stable + [self._instance(Arm.CANARY, revision) for revision in others])
 
