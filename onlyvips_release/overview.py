@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onlyvips_release.core.lifecycle import Release, replay
+from onlyvips_release.core.model import percent
 from onlyvips_release.environment import frozen
 from onlyvips_release.errors import ReleaseError, Unavailable
 from onlyvips_release.state.journal import FileJournal, journals, unfinished
@@ -85,10 +86,10 @@ def live(folder: Path, seconds: float = 1.0) -> dict[str, Any]:
         after = answers(admin)
     except (Unavailable, KeyError) as error:
         return {"router": f"does not answer: {error}"}
-    weight = re.search(r"\.w(\d+)\"$", version)
+    weight = re.search(r"\.w([\d.]+)\"$", version)
     return {
         "router": "answers",
-        "weight_in_force": int(weight[1]) if weight else None,
+        "weight_in_force": percent(float(weight[1])) if weight else None,
         "answered": {name: count - before.get(name, 0) for name, count in sorted(after.items())},
         "seconds": seconds,
     }

@@ -34,7 +34,9 @@ from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.run import PytestChecks
 from onlyvips_release.suites.secrets import is_secret, secrets_in
 from onlyvips_release.telemetry.envoy import EnvoySource
+from onlyvips_release.telemetry.gauges import GaugedSource
 from onlyvips_release.telemetry.probe import RouterProber
+from onlyvips_release.telemetry.proc import Usage
 from onlyvips_release.traffic.envoy import EnvoyRouter
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
@@ -349,7 +351,7 @@ class Platform:
         return Ports(
             router=self.router(release, token),
             workload=workload,
-            source=EnvoySource(self.state, plan, lambda: [i for i in workload.inspect() if i.pid is not None]),
+            source=GaugedSource(EnvoySource(self.state, plan), Usage(workload.inspect)),
             prober=self.prober(token),
             checks=self.checks(release, token),
             journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
@@ -366,7 +368,13 @@ class Platform:
 
     def prober(self, token: str) -> RouterProber:
         """Pinned requests with this token."""
-        return RouterProber(self.plan, token, self.clock)
+        return RouterProber(self.url, self.plan.routed, token)
+
+    @property
+    def url(self) -> str:
+        """Where users reach the router."""
+        host, port = self.plan.listen
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
@@ -376,14 +384,12 @@ class Platform:
         return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
 
     def _addresses(self, token: str) -> dict[str, Any]:
-        host, port = self.plan.listen
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
         pins = {str(arm): f"{arm}-{token}" for arm in Arm}
         found: dict[str, Any] = {}
         for service in self.plan.routed:
             identity = service.identity and {"header": service.identity.header, "json": service.identity.json}
             found[service.name] = {
-                "url": url,
+                "url": self.url,
                 "host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
                 "health": service.health.path if service.health else "/",
                 "pins": pins,
