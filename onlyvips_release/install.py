@@ -58,11 +58,11 @@ def wait(run: SuiteRun, clock: Clock) -> SuiteResult:
     return result
 
 
-def take_down(router: InstalledRouter, workload: InstalledWorkload) -> Iterator[str]:
+def take_down(router: InstalledRouter, workload: InstalledWorkload, *, forget: bool = False) -> Iterator[str]:
     """Stop everything that `install` started: the router first, so that nobody is sent to a dying service."""
     router.stop()
     yield "router stopped"
-    workload.stop_all()
+    workload.stop_all(forget=forget)
     yield "services stopped"
 
 

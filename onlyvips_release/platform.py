@@ -123,7 +123,7 @@ class Platform:
                     self.lease.renew(timedelta(minutes=10), 0)
             except ReleaseError as error:
                 if first and not isinstance(error, Refused | LeaseLost):
-                    for said in install.take_down(router, self.workload):
+                    for said in install.take_down(router, self.workload, forget=True):
                         tell(said)
                 raise
             router.reset()
@@ -399,7 +399,7 @@ class Platform:
         return found
 
     def _platform_workload(self, plan: ReleasePlan) -> PerService:
-        return PerService({service.name: self._workload(service) for service in plan.services})
+        return PerService({service.name: self._workload(service) for service in plan.services}, self.clock)
 
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
         if service.process is None:

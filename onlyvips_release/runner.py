@@ -226,7 +226,7 @@ class Runner:
         self._empty_canary()
         if self.release.first:
             self.ports.router.point(Arm.STABLE, {service.name: [] for service in self.release.plan.routed})
-            self.ports.workload.stop_all()
+            self.ports.workload.stop_all(forget=True)
         else:
             self.upkeep.mend_endpoints(Arm.STABLE)
             self.upkeep.prove(Arm.STABLE, self._routed(self.release.old))

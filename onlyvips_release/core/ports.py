@@ -120,8 +120,8 @@ class InstalledWorkload(Workload, Protocol):
     def wait_ready(self) -> tuple[Instance, ...]:
         """Wait until every stable instance is ready, else NotReady."""
 
-    def stop_all(self) -> None:
-        """Stop every instance. What was stable is remembered, so that it can be started again."""
+    def stop_all(self, *, forget: bool = False) -> None:
+        """Stop every instance. What was stable is remembered, so that it can be started again, unless `forget`."""
 
 
 class Source(Protocol):

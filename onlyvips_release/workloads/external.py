@@ -6,14 +6,13 @@ refused. Host names are resolved once, at the start.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
@@ -33,7 +32,7 @@ class ExternalWorkload:
         stable = [self._instance(Arm.STABLE, serving)] if serving else []
         return tuple(stable + [self._instance(Arm.CANARY, revision) for revision in others])
 
-    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
+    def start_canary(self, revision: Revision, weight: Percent = 0) -> tuple[Instance, ...]:
         """Somebody else started it; here it only must be there."""
         instance = self._instance(Arm.CANARY, revision)
         if not instance.alive:
@@ -44,8 +43,8 @@ class ExternalWorkload:
 
     def promote(self, revision: Revision) -> tuple[Instance, ...]:
         """From now on users belong to this address."""
-        known = {"name": revision.name, "url": revision.url}
-        self.files.write(self.record.name, json.dumps(known).encode())
+        record = {"name": revision.name, "url": revision.url}
+        self.files.write(self.record.name, json.dumps(record).encode())
         return (self._instance(Arm.STABLE, revision),)
 
     def remove_canary(self, keep_idle: str = "") -> None:
@@ -62,15 +61,15 @@ class ExternalWorkload:
     def stable(self) -> Revision | None:
         """The revision that users are on, None before the first installation."""
         try:
-            known = json.loads(self.record.read_bytes())
+            record = json.loads(self.record.read_bytes())
         except FileNotFoundError:
             return None
-        return Revision(known["name"], url=known["url"])
+        return Revision(record["name"], url=record["url"])
 
-    def stop_all(self) -> None:
-        """Forget it (`down`)."""
-        with contextlib.suppress(FileNotFoundError):
-            self.record.unlink()
+    def stop_all(self, *, forget: bool = False) -> None:
+        """Nothing of it is ours to stop; `forget` the revision that users are on."""
+        if forget:
+            self.record.unlink(missing_ok=True)
 
     def wait_ready(self) -> tuple[Instance, ...]:
         """Stable must answer."""

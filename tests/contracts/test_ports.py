@@ -66,8 +66,8 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
         one = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "x"})
         one.start_canary(old)
         one.promote(old)
-        yield Kind(PerService({"web": one}), "web", old, new)
-        one.stop_all()
+        yield Kind(PerService({"web": one}, one.clock), "web", old, new)
+        one.stop_all(forget=True)
     else:
         with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
             old, new = (
@@ -76,7 +76,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
             )
             outside = ExternalWorkload(Service("web", canary=new, stable=old), tmp_path, lease)
             outside.promote(old)
-            yield Kind(PerService({"web": outside}), "web", old, new)
+            yield Kind(PerService({"web": outside}, SystemClock()), "web", old, new)
     lease.release()
 
 

@@ -251,7 +251,7 @@ class SimWorkload:
         """At once."""
         return tuple(i for i in self.inspect() if i.arm is Arm.STABLE)
 
-    def stop_all(self) -> None:
+    def stop_all(self, *, forget: bool = False) -> None:
         """At once."""
         self.world.control("workload.stop_all")
         for name, mine in self.world.instances.items():
