@@ -13,8 +13,8 @@ from benchmarks.table import Row, show
 from onlyvips_release.core.judge import Compare, Lines, ReleaseJudge
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.core.plan import JudgePlan, SloLimits
-from tests.test_runner import carry_out
 from tests.testing.chance import binomial
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 

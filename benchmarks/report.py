@@ -17,7 +17,7 @@ from onlyvips_release.reporting.html import report
 from onlyvips_release.reporting.timeline import changes
 from onlyvips_release.runner import Runner
 from onlyvips_release.state.journal import FileJournal
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.kept_releases import RELEASES, suite
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World

@@ -144,8 +144,8 @@ def put(weight: int, router: Router, lease: Lease, clock: Clock) -> bool:
     """The safe weight, again and again until it is confirmed; a dead router is started, with this weight written."""
     end = clock.monotonic() + TRIES.total_seconds()
     while clock.monotonic() < end:
-        lease.renew(TRIES, weight)
         with contextlib.suppress(TargetError):
+            lease.renew(TRIES, weight)
             router.set_weight(weight)
             return True
         with contextlib.suppress(TargetError):

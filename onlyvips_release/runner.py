@@ -6,22 +6,20 @@ the ports do it, and every event is in the journal before the next command.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from onlyvips_release import rescue
 from onlyvips_release.core import commands, events, policy, proof
 from onlyvips_release.core.events import Event, Noted, Phase
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, Instance, Percent, Sample
 from onlyvips_release.core.outcome import ending
-from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
 from onlyvips_release.errors import (
     Interfered,
     Interrupted,
     JournalError,
     LeaseLost,
-    NotConfirmed,
     ReleaseError,
     TargetError,
     Unavailable,
@@ -31,14 +29,8 @@ from onlyvips_release.upkeep import POLL_INTERVAL, Upkeep
 SUITE_INTERVAL = 0.05
 """Seconds between two polls of a suite."""
 
-READY_WITHIN = 30.0
-"""Seconds that revived instances have before the release goes on."""
-
 PATIENCE_IN_ROLLBACK = 60.0
 """Seconds of failed attempts after which a rollback is reported as not confirmed."""
-
-LOOK_AFTER_LOSS = 5.0
-"""Seconds for which a controller that lost its claim looks where users are."""
 
 
 class Runner:
@@ -60,13 +52,14 @@ class Runner:
         self.tick_origin = self.ports.clock.monotonic() - (self.release.evidence.last_tick + 1) * self.tick
         try:
             if taken_over:
-                self._take_over(taken_over)
+                rescue.take_over(self.upkeep, taken_over)
             while (command := commands.next_command(self.release)) is not None:
                 self.carry_out(command)
         except LeaseLost:
-            self._look_after_loss()
+            self._end_suite()
+            rescue.look_after_loss(self.upkeep)
         except JournalError as error:
-            self._stop_unrecorded(error)
+            rescue.stop_unrecorded(self.upkeep, error)
             raise
         finally:
             self._end_suite()
@@ -137,7 +130,7 @@ class Runner:
         self.ports.router.set_weight(0)
         self.upkeep.mend_endpoints(Arm.STABLE)
         if not self.release.first:
-            self.upkeep.prove(Arm.STABLE, self._routed(self.release.old))
+            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
         way_back = {i.service: i.identity for i in self.ports.workload.inspect() if i.arm is Arm.STABLE}
         self.record(events.Prepared(way_back))
         for name in proof.unproven(self.release):
@@ -151,20 +144,19 @@ class Runner:
         Users are on the safe side meanwhile, unless they are on this very track already.
         """
         if not self.release.proven or self.release.weight is None:
-            self.ports.router.set_weight(self.release.safe_weight)
-        instances = self._start_track(which, weight)
-        self.upkeep.prove(Arm.CANARY, self._routed(self._names(which)))
+            self.ports.router.set_weight(self.upkeep.safe_weight())
+        try:
+            instances = self.upkeep.start_track(which, weight)
+        except TargetError as error:
+            if not (self.release.committed and which is Arm.CANARY and self.release.phase is Phase.ROLLING_BACK):
+                raise
+            self.record(events.Unconfirmed(f"the canary track does not answer: {error}", self._now(), self.by_hand()))
+            return
+        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, self.upkeep.routed(self.upkeep.names(which))))
+        self.upkeep.prove(Arm.CANARY, self.upkeep.routed(self.upkeep.names(which)))
         self.ports.router.prepare_safe_weights()
         self.upkeep.start_guardian()
         self.record(events.CanaryStarted(instances, weight))
-
-    def _start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
-        """Run the revisions of `which` in the canary track, and let the router know where they answer."""
-        names = self._routed(self._names(which))
-        revisions = {name: self._revision(name, which) for name in names}
-        instances = self.ports.workload.start_canary(revisions, weight)
-        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, names))
-        return instances
 
     def _run_smoke(self, arm: Arm) -> None:
         before = self.release.phase
@@ -191,24 +183,24 @@ class Runner:
         proven = (
             rolling_back
             and not self.release.committed
-            and self.upkeep.is_proven(Arm.STABLE, self._routed(self.release.old))
+            and self.upkeep.is_proven(Arm.STABLE, self.upkeep.routed(self.release.old))
         )
         self.record(events.Shifted(weight, self._now(), round((now - began) * 1000, 1), proven))
 
     def _replace_unrouted(self, which: Arm) -> None:
         for service in self.release.plan.unrouted:
-            revision = self._revision(service.name, which)
+            revision = self.upkeep.revision(service.name, which)
             instances = self.ports.workload.promote({service.name: revision})
             self.record(events.Replaced({service.name: revision.name}, instances))
 
     def _replace_stable(self, which: Arm) -> None:
         """Users are on the canary track meanwhile; the new stable is proven before anybody is sent there."""
         self.upkeep.start_guardian()
-        names = self._names(which) if self.release.one_act else self._routed(self._names(which))
-        routed = self._routed(names)
+        names = self.upkeep.names(which) if self.release.one_act else self.upkeep.routed(self.upkeep.names(which))
+        routed = self.upkeep.routed(names)
         if self.ports.workload.replaces:
             self.ports.router.point(Arm.STABLE, {name: [] for name in routed})
-        instances = self.ports.workload.promote({name: self._revision(name, which) for name in names})
+        instances = self.ports.workload.promote({name: self.upkeep.revision(name, which) for name in names})
         self.ports.router.point(Arm.STABLE, proof.endpoints(instances, routed))
         self.upkeep.prove(Arm.STABLE, routed)
         self.record(events.Replaced(names, instances))
@@ -229,7 +221,7 @@ class Runner:
             self.ports.workload.stop_all(forget=True)
         else:
             self.upkeep.mend_endpoints(Arm.STABLE)
-            self.upkeep.prove(Arm.STABLE, self._routed(self.release.old))
+            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
         if self.release.committed and not self.release.first:
             self.record(events.Restored(dict(self.release.old)))
         self.record(events.RolledBack(self._now()))
@@ -316,59 +308,6 @@ class Runner:
         if now - self.failing_since >= PATIENCE_IN_ROLLBACK:
             self.record(events.Unconfirmed(what, self._now(), self.by_hand()), ending(self.release))
 
-    def _take_over(self, happened: Iterable[Event]) -> None:
-        """Users first: the safe weight is written even where no router runs, then what users are on is started."""
-        self.upkeep.renew_lease(commands.Observe())
-        with contextlib.suppress(TargetError):
-            self.ports.router.set_weight(self.release.safe_weight)
-        self.upkeep.renew_lease(commands.StartCanary(Arm.CANARY, 100))
-        revived: list[str] = []
-        with contextlib.suppress(TargetError):
-            revived += self.ports.router.revive()
-        if self.release.track is not None:
-            with contextlib.suppress(TargetError):
-                self._start_track(self.release.track, 100)
-        with contextlib.suppress(TargetError):
-            revived += self.ports.workload.revive()
-        end = self.ports.clock.monotonic() + READY_WITHIN
-        while revived and self.ports.clock.monotonic() < end and not self._users_are_answered():
-            self.ports.clock.sleep(POLL_INTERVAL)
-        self.upkeep.mend_endpoints(Arm.STABLE)
-        self.record(*happened, *(Noted(f"{name} was dead and was started again") for name in revived))
-
-    def _users_are_answered(self) -> bool:
-        arm = Arm.CANARY if self.release.track is not None else Arm.STABLE
-        return all(probe.status == 200 for probe in self.ports.prober.probe(arm, 1))
-
-    def _stop_unrecorded(self, error: JournalError) -> None:
-        """The journal cannot be written: stop, and set the safe weight (this needs no disk space)."""
-        message = f"{error}; users are not proven on stable"
-        try:
-            self.ports.router.set_weight(self.release.safe_weight)
-        except TargetError as failed:
-            raise NotConfirmed(message, remedy=self.by_hand()) from failed
-        if self.release.safe_weight or not self.upkeep.is_proven(Arm.STABLE, self._routed(self.release.serving)):
-            raise NotConfirmed(message, remedy=self.by_hand()) from error
-
-    def _look_after_loss(self) -> None:
-        """Somebody else holds the platform: nothing is touched, only looked at."""
-        self._end_suite()
-        end = self.ports.clock.monotonic() + LOOK_AFTER_LOSS
-        while self.ports.clock.monotonic() < end:
-            with contextlib.suppress(ReleaseError):
-                if self.ports.router.read_weight() == 0 and self.upkeep.is_proven(
-                    Arm.STABLE, self._routed(self.release.old)
-                ):
-                    sentence = "the claim was lost to another command; users are on stable"
-                    self.release.finished = events.Finished(self.release.phase, 3, sentence)
-                    return
-            self.ports.clock.sleep(POLL_INTERVAL)
-        sentence = "the claim was lost to another command, and users are not proven on stable"
-        self.release.finished = events.Finished(self.release.phase, 4, sentence)
-
-    def _old_is_proven(self) -> bool:
-        return self.upkeep.is_proven(Arm.STABLE, self._routed(self.release.old))
-
     def by_hand(self) -> str:
         """How a person takes users to the safe side without the tool."""
         return self.ports.router.by_hand(self.release.safe_weight)
@@ -392,19 +331,6 @@ class Runner:
         if self.suite:
             self.suite.stop()
             self.suite = None
-
-    def _names(self, which: Arm) -> dict[str, str]:
-        return self.release.new if which is Arm.CANARY else self.release.old
-
-    def _revision(self, service: str, arm: Arm) -> Revision:
-        planned = next(s for s in self.release.plan.services if s.name == service)
-        revision = planned.canary if arm is Arm.CANARY else planned.stable
-        if revision is None:
-            raise ReleaseError(f"{service}: no stable revision is known", remedy="give the plan `stable`")
-        return revision
-
-    def _routed(self, revisions: dict[str, str]) -> dict[str, str]:
-        return {service.name: revisions[service.name] for service in self.release.plan.routed}
 
     @property
     def tick(self) -> float:

@@ -19,9 +19,10 @@ from onlyvips_release.core.commands import (
 )
 from onlyvips_release.core.events import Event, Noted, Notified, Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Arm
+from onlyvips_release.core.model import Arm, Instance, Percent
+from onlyvips_release.core.plan import Revision
 from onlyvips_release.core.ports import Ports
-from onlyvips_release.errors import TargetError, Unavailable
+from onlyvips_release.errors import ReleaseError, TargetError, Unavailable
 
 POLL_INTERVAL = 0.5
 """Seconds between two polls of instance health and operator requests."""
@@ -101,6 +102,21 @@ class Upkeep:
                 self.ports.router.point(arm, moved)
                 self.record(Noted(f"{', '.join(moved)}: the router points at where {arm} answers now"))
 
+    def safe_weight(self) -> int:
+        """Where users are safe now: never an arm without a ready instance while the other one has some."""
+        safe, track = self.release.safe_weight, self.release.track
+        if track is None:
+            return safe
+        wanted = self.release.old if track is Arm.STABLE else self.release.new
+        try:
+            serving = [i for i in self.ports.workload.inspect() if i.serves]
+        except Unavailable:
+            return safe
+        routed = [service.name for service in self.release.plan.routed]
+        tracked = {i.service for i in serving if i.revision == wanted[i.service]}
+        stable = {i.service for i in serving if i.arm is Arm.STABLE}
+        return 0 if stable.issuperset(routed) and not tracked.issuperset(routed) else safe
+
     def start_guardian(self) -> None:
         """Have it watch before any user depends on it."""
         if watcher := self.ports.guardian.start():
@@ -118,3 +134,26 @@ class Upkeep:
         except TargetError:
             return False
         return True
+
+    # --- which revisions ------------------------------------------------------------------------------------------
+
+    def start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
+        """Run the revisions of `which` in the canary track; what runs already stays as it is."""
+        revisions = {name: self.revision(name, which) for name in self.routed(self.names(which))}
+        return self.ports.workload.start_canary(revisions, weight)
+
+    def names(self, which: Arm) -> dict[str, str]:
+        """service -> revision name of the old (STABLE) or the new (CANARY) revisions."""
+        return self.release.new if which is Arm.CANARY else self.release.old
+
+    def routed(self, revisions: Mapping[str, str]) -> dict[str, str]:
+        """Those of the services that take traffic."""
+        return {service.name: revisions[service.name] for service in self.release.plan.routed}
+
+    def revision(self, service: str, which: Arm) -> Revision:
+        """As the plan describes it."""
+        planned = next(s for s in self.release.plan.services if s.name == service)
+        revision = planned.canary if which is Arm.CANARY else planned.stable
+        if revision is None:
+            raise ReleaseError(f"{service}: no stable revision is known", remedy="give the plan `stable`")
+        return revision

@@ -16,7 +16,7 @@ from onlyvips_release.core.model import Verdict
 from onlyvips_release.core.plan import ErrorLimits, JudgePlan, Line, Step
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.journal import FileJournal
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulated_ports import SimClock
 from tests.testing.simulation import World

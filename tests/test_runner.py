@@ -12,44 +12,16 @@ from onlyvips_release.core.commands import next_command
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
 from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
-from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
+from onlyvips_release.core.plan import Accept, OnInconclusive, Step
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed
 from onlyvips_release.runner import Runner
+from tests.testing.crash_world import all_on, carry_out, started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
 FIVE = timedelta(minutes=5)
-
-
-def started(plan: ReleasePlan) -> events.Started:
-    """The first event of a release of this plan."""
-    revisions = {
-        s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
-    }
-    return events.Started("r0001", "simulation", plan, "", {"user": "test"}, revisions)
-
-
-def carry_out(world: World) -> Release:
-    """One release on a world, from its first event to its end."""
-    release, ports = Release(), world.ports()
-    first = started(world.plan)
-    release.apply(first)
-    ports.journal.append(first)
-    return Runner(release, ports).run()
-
-
-def all_on(world: World, revision: str) -> bool:
-    """Every service serves this revision from a living stable instance, users go nowhere else, nothing is left over."""
-    mine = [i for instances in world.instances.values() for i in instances]
-    stable = {e.revision for where in world.arms[Arm.STABLE].values() for e in where}
-    return (
-        all(i.arm is Arm.STABLE and i.alive and i.revision == revision for i in mine)
-        and len(mine) == len(world.plan.services)
-        and stable == {revision}
-        and world.weight == 0
-    )
 
 
 def kinds(world: World) -> list[str]:

@@ -159,12 +159,12 @@ def _rollback(release: Release) -> Command:
 
     Behind `Committed` stable may be half replaced. Until `Promoted` users are on the canary track, and stay there while
     the old revision is made stable again. After it the track is empty: the old revision takes it, then users, then
-    stable is replaced (a restore).
+    stable is replaced (a restore). A track that cannot be had is not waited for.
     """
     if release.committed and not release.first and not release.routed_on(release.old):
-        if release.promoted and not release.tracked_old:
-            return StartCanary(Arm.STABLE, 100)
-        return Shift(100) if release.weight != 100 else ReplaceStable(Arm.STABLE)
+        if not release.track_lost and not (release.tracked_old if release.promoted else release.proven):
+            return StartCanary(Arm.STABLE if release.promoted else Arm.CANARY, 100)
+        return Shift(100) if release.weight != 100 and not release.track_lost else ReplaceStable(Arm.STABLE)
     if release.weight != 0:
         return Shift(0)
     if not release.first and not release.unrouted_on(release.old):

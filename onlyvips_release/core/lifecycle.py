@@ -151,7 +151,8 @@ class Release:
     """One attempt to replace the stable revisions by the canary revisions, folded from its events.
 
     `old`, `new`, `serving`: service -> revision name. `canary`: the instances of the canary track, `sized`: the weight
-    that they can carry, `proven`: pinned requests proved them; `tracked_old`: in a restore the old revision runs there.
+    that they can carry, `proven`: pinned requests proved them; `tracked_old`: in a restore the old revision runs there;
+    `track_lost`: the new one cannot be had there any more while stable may be half replaced.
     `weight` None = not known to be in force (a write may be under way). `stable_proven`: right after the shift back.
     `replaced`: instances of the new stable. `smoke`, `attempts`: last result and number of smoke runs by arm;
     `checked`: the last canary checks at this weight. `observed`: what the last tick showed; `trouble`: why it was not
@@ -175,6 +176,7 @@ class Release:
     sized: Percent = 0
     proven: bool = False
     tracked_old: bool = False
+    track_lost: bool = False
     step: int = 0
     weight: Percent | None = 0
     safe_weight: int = 0
@@ -253,6 +255,8 @@ class Release:
                 self.watched = event
             case RollbackStarted():
                 self._rolling_back(event)
+            case Unconfirmed():
+                self.track_lost = self.phase is Phase.ROLLING_BACK and not self.promoted and not self.proven
             case Finished():
                 self.finished = event
             case Resumed():
@@ -275,7 +279,7 @@ class Release:
     def _canary_started(self, event: CanaryStarted) -> None:
         self.canary, self.sized, self.proven = event.instances, event.weight, True
         if self.phase is Phase.ROLLING_BACK:
-            self.tracked_old, self.safe_weight = True, 100
+            self.tracked_old, self.safe_weight = self.promoted, 100
 
     def _requested(self, event: Requested) -> None:
         self.signal = event.signal or self.signal
@@ -289,7 +293,7 @@ class Release:
         self.hurry, self.failed_probes = event.hurry, {}
         if event.taken_over or self.phase is Phase.ROLLING_BACK:
             self.finished, self.weight, self.signal, self.signals = None, None, 0, 0
-            self.prepared = self.proven = self.tracked_old = self.stable_proven = False
+            self.prepared = self.proven = self.tracked_old = self.track_lost = self.stable_proven = False
             self.smoke, self.attempts, self.replaced, self.observed = {}, {}, (), None
 
     def _suite(self, result: SuiteResult) -> None:

@@ -25,7 +25,7 @@ from onlyvips_release.environment import Place
 from onlyvips_release.platform import Platform
 from onlyvips_release.reporting.terminal import Printer, waiting
 from onlyvips_release.runner import Runner
-from tests.test_runner import started
+from tests.testing.crash_world import started
 from tests.testing.kept_releases import CASES, RELEASES
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
@@ -39,7 +39,7 @@ from onlyvips_release.environment import Place
 from onlyvips_release.runner import Runner
 from tests.testing.simulation import World
 from tests.testing.plans import make_plan
-from tests.test_runner import started
+from tests.testing.crash_world import started
 world = World(make_plan(), rps=100)
 release, ports, first = Release(), world.ports(), started(world.plan)
 release.apply(first)

@@ -11,7 +11,7 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import ANYWHERE, FINAL, TABLE, IllegalEvent, Release, diagram
-from tests.test_runner import carry_out, started
+from tests.testing.crash_world import carry_out, started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 

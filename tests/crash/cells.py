@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tests.testing.crash_rig import LEASE, REQUESTS, CrashRig, Users, kill
 from tests.testing.crash_world import WORLDS, Point, begin, cuts, died, safe, take_over, watch_over
 from tests.testing.platform_rig import ROOT
+from tests.testing.simulation import Traits
 from tests.testing.tap import FREQUENT
 
 WAYS = {
@@ -57,8 +58,8 @@ class Cell:
 def points() -> list[str]:
     """Both sides of every kind of call of a promoted and of an aborted release, as the simulation makes them."""
     good, bad = Point(), Point()
-    begin(WORLDS["good"](), good)
-    begin(WORLDS["bad"](), bad)
+    begin(WORLDS["good"](Traits()), good)
+    begin(WORLDS["bad"](Traits()), bad)
     return [*dict.fromkeys(named(good.seen, "10/")), *dict.fromkeys(p for p in named(bad.seen, "abort/") if back(p))]
 
 
@@ -188,7 +189,7 @@ def simulated() -> dict[str, str]:
     """Kind -> how `recover` ended after a crash there, and whether users were safe."""
     found: dict[str, set[str]] = {}
     for make in WORLDS.values():
-        for kind, world in cuts(make(), begin):
+        for kind, world in cuts(make(Traits()), begin):
             died(world)
             begun = world.time
             watch_over(world, Point())

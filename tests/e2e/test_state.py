@@ -19,7 +19,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.model import Arm
 from onlyvips_release.state.journal import FileJournal
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.platform_rig import Rig
 from tests.testing.simulation import World

@@ -13,7 +13,7 @@ from onlyvips_release.core.events import Noted
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.state.baselines import HistoryFolder, lessons
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 

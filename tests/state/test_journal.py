@@ -15,7 +15,7 @@ from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state.journal import FileJournal, unfinished
-from tests.test_runner import carry_out
+from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
 
