@@ -17,6 +17,7 @@ from onlyvips_release.reporting.html import report
 from onlyvips_release.reporting.timeline import changes
 from onlyvips_release.runner import Runner
 from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.layout import Reports
 from tests.testing.crash_world import started
 from tests.testing.kept_releases import RELEASES, suite
 from tests.testing.plans import make_plan
@@ -70,7 +71,7 @@ def baked(folder: Path) -> float:
     journal.append(first)
     Runner(release, ports, journal.append).run()
     begun = time.process_time()
-    publish(folder / "journal.jsonl", folder.parents[1] / "reports")
+    publish(folder / "journal.jsonl", Reports(folder.parents[1] / "reports", world.plan.platform))
     return time.process_time() - begun
 
 

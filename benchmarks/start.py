@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from benchmarks.table import Row, show
 
 BAR = 150.0
 """Milliseconds of CPU."""
+
+ENDED = Path(__file__).parents[1] / "tests" / "reporting" / "releases" / "promoted"
+"""A release that ended: `status` reads its journal, `recover` has nothing to do."""
 
 
 def cpu(*words: str) -> float:
@@ -23,13 +28,15 @@ def cpu(*words: str) -> float:
 
 
 def main() -> int:
-    """Each command nine times."""
+    """Each command nine times, on a machine with one platform that nobody works on."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ONLYVIPS_STATE"] = folder
+        shutil.copytree(ENDED, Path(folder) / "e2e" / "releases")
+        (Path(folder) / "e2e" / "live").mkdir()
         rows = [Row("bare Python", f"{min(cpu('-c', 'pass') for _ in range(9)):.0f} ms", "-", True)]
-        for words in (("--help",), ("--version",), ("status",)):
-            seen = min(cpu("-m", "onlyvips_release", *words) for _ in range(9))
-            rows.append(Row(" ".join(words), f"{seen:.0f} ms CPU", f"<= {BAR:.0f} ms", seen <= BAR))
+        for words in ("--help", "--version", "status", "recover"):
+            figure = min(cpu("-m", "onlyvips_release", words) for _ in range(9))
+            rows.append(Row(words, f"{figure:.0f} ms CPU", f"<= {BAR:.0f} ms", figure <= BAR))
     return show("Start of commands (`python -m benchmarks.start`)", rows)
 
 

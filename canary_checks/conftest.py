@@ -74,27 +74,27 @@ def kind_of(value: Any) -> str:
 
 
 def error_in(body: Any) -> str:
-    """The error that an answer with status 200 tells; "" = none."""
-    told = isinstance(body, dict) and ("error" in body or body.get("status") in ("error", "failed", "unhealthy"))
-    return f"an error told with 200: {body}" if told else ""
+    """The error in an answer with status 200; "" = none."""
+    wrong = isinstance(body, dict) and ("error" in body or body.get("status") in ("error", "failed", "unhealthy"))
+    return f"an error with status 200: {body}" if wrong else ""
 
 
 def differences(canary: httpx.Response, stable: httpx.Response) -> list[str]:
     """Everything by which the canary's answer is worse than stable's."""
     if canary.status_code != stable.status_code:
         return [f"HTTP {canary.status_code}, not {stable.status_code}"]
-    found = []
+    worse = []
     kinds = [answer.headers.get("content-type", "none").partition(";")[0].lower() for answer in (canary, stable)]
     if kinds[0] != kinds[1]:
-        found.append(f"content-type {kinds[0]}, not {kinds[1]}")
+        worse.append(f"content-type {kinds[0]}, not {kinds[1]}")
     gone = {name.lower() for name in stable.headers} - {name.lower() for name in canary.headers} - PASSING
-    found += [f"header {name} is gone" for name in sorted(gone - {"content-type"})]
+    worse += [f"header {name} is gone" for name in sorted(gone - {"content-type"})]
     if "json" in kinds[1] and canary.text[:1] in "{[":
         bodies = canary.json(), stable.json()
-        told = error_in(bodies[0])
-        found += [told] if told and not error_in(bodies[1]) else []
-        found += sorted(set(lost(*bodies)))
-    return found
+        error = error_in(bodies[0])
+        worse += [error] if error and not error_in(bodies[1]) else []
+        worse += sorted(set(lost(*bodies)))
+    return worse
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BACKEND = pytest.mark.service("backend-api")
 pytestmark = pytest.mark.severity("critical")
 TASKS = (2, 3, 4, 6, 7, 8, 9, 10)
-"""Tasks that end in `pending` (platform.md section 13.12)."""
+"""Tasks that end in `pending`."""
 BAD = ("error", "exception", "traceback", "critical", "panic")
 ERRORS, FACTOR = 20, 3
 """Lines with an error that the canary's log may hold, and how many times more than stable's."""
@@ -102,9 +102,9 @@ def test_no_process_was_restarted(service: Target) -> None:
 def test_log_tells_of_no_more_errors(service: Target) -> None:
     lines, bad = {}, {}
     for arm in ("canary", "stable"):
-        said = [line.lower() for i in service.instances_of(arm) for line in output_of(i["log"]).splitlines()]
-        lines[arm], bad[arm] = len(said), sum(any(word in line for word in BAD) for line in said)
+        written = [line.lower() for i in service.instances_of(arm) for line in output_of(i["log"]).splitlines()]
+        lines[arm], bad[arm] = len(written), sum(any(word in line for word in BAD) for line in written)
     rate = bad["stable"] / max(lines["stable"], 1)
     limit = max(ERRORS, FACTOR * rate * lines["canary"])
-    told = f"{bad['canary']} of {lines['canary']} lines (stable: {bad['stable']} of {lines['stable']})"
-    require(bad["canary"] <= limit, "lines with an error", expected="as few as stable", got=told, limit=f"{limit:.0f}")
+    shown = f"{bad['canary']} of {lines['canary']} lines (stable: {bad['stable']} of {lines['stable']})"
+    require(bad["canary"] <= limit, "lines with an error", expected="as few as stable", got=shown, limit=f"{limit:.0f}")

@@ -53,8 +53,8 @@ def test_public_answer_is_as_good(path: str, both: Both, no_worse: NoWorse) -> N
 @pytest.mark.parametrize("path", PRIVATE)
 @pytest.mark.title("{service}: {path} answers a signed-in user alike on both arms")
 def test_private_answer_is_as_good(path: str, both: Both, user: User, no_worse: NoWorse) -> None:
-    asked = path.replace("ME", user.name)
-    canary, stable = (client.get(asked, headers=headers) for client, headers in zip(both, user.headers, strict=True))
+    own = path.replace("ME", user.name)
+    canary, stable = (client.get(own, headers=headers) for client, headers in zip(both, user.headers, strict=True))
     no_worse(canary, stable)
 
 
@@ -116,8 +116,8 @@ def in_band(both: Both, path: str) -> None:
     rounds = [[timed(client, path) for client in both] for _ in range(ROUNDS)]  # in turn: both see the same noise
     canary, stable = (statistics.median(times) * 1000 for times in zip(*rounds, strict=True))
     limit = FACTOR * stable + SLACK * 1000
-    said = f"median of {ROUNDS}: {canary:.0f} ms"
-    require(canary <= limit, path, expected=f"about {stable:.0f} ms, as stable", got=said, limit=f"{limit:.0f} ms")
+    median = f"median of {ROUNDS}: {canary:.0f} ms"
+    require(canary <= limit, path, expected=f"about {stable:.0f} ms, as stable", got=median, limit=f"{limit:.0f} ms")
 
 
 def files_of(client: httpx.Client) -> list[str]:

@@ -45,7 +45,7 @@ class Replayed:
     recorded: str
 
 
-def rejudge(journal: Iterable[Event], other: ReleasePlan | None = None) -> Replayed:
+def backtest(journal: Iterable[Event], other: ReleasePlan | None = None) -> Replayed:
     """What the judge and the recorded checks lead to. Raises Refused where the other plan has other weights."""
     events = list(journal)
     started = next((event for event in events if isinstance(event, Started)), None)

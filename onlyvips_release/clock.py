@@ -35,7 +35,7 @@ class SystemClock:
             os.set_blocking(self._wake, False)
             os.set_blocking(self._waker, False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._heard)
+            signal.signal(number, self._on_signal)
 
     def now(self) -> datetime:
         """Aware UTC."""
@@ -46,7 +46,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait; a signal that came (also before) ends it at once.
+        """Wait; a signal ends it at once, also one that arrived before.
 
         A signal interrupts the main thread once, and once each other thread that sleeps before or while it does so.
         """
@@ -70,7 +70,7 @@ class SystemClock:
         except BlockingIOError:
             return
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
         try:
             os.write(self._waker, b"!")

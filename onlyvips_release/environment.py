@@ -1,4 +1,4 @@
-"""Where things are kept: the environment, read once (contract.md sections 1 and 3)."""
+"""The process environment: the one place where the library reads it, and what of it a child process inherits."""
 
 from __future__ import annotations
 
@@ -7,49 +7,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+BASIC = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+"""Variables that every process needs which this tool starts; all others are inherited by name only."""
+
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """`state`: a folder per platform; `reports`: a folder per release, of which `keep` stay (0 = all); `envoy`: a
-    binary of one's own."""
+class Environment:
+    """The variables of this command, and the settings among them.
+
+    `state`: the folder of all platforms' records; `reports`: the folder of all reports; `variables`: everything that
+    is set; `envoy`: the Envoy binary that the user wants, None = the packaged one; `keep_reports`: how many report
+    folders of a platform are kept, 0 = all.
+    """
 
     state: Path
     reports: Path
-    env: Mapping[str, str]
+    variables: Mapping[str, str]
     envoy: Path | None = None
-    keep: int = 0
+    keep_reports: int = 0
+
+    @property
+    def in_github(self) -> bool:
+        """Whether a GitHub workflow runs this command."""
+        return self.variables.get("GITHUB_ACTIONS") == "true"
+
+    @property
+    def simple_terminal(self) -> bool:
+        """Whether the terminal can only append lines."""
+        return self.variables.get("TERM") == "dumb"
+
+    @property
+    def ci_job(self) -> str:
+        """The address of the CI job that runs this command, "" = none."""
+        names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+        return self.variables.get("CI_JOB_URL") or "/".join(self.variables.get(name, "") for name in names).strip("/")
+
+    @property
+    def commit(self) -> str:
+        """The commit that the CI job has checked out, "" = not known."""
+        return self.variables.get("GITHUB_SHA") or self.variables.get("CI_COMMIT_SHA") or ""
 
 
-def find_place(env: Mapping[str, str] | None = None) -> Place:
-    """ONLYVIPS_STATE, ONLYVIPS_REPORTS, ONLYVIPS_KEEP_REPORTS and ONLYVIPS_ENVOY, with their defaults."""
-    env = os.environ if env is None else env
-    home = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME", "/")) / ".local" / "state") / "onlyvips-release"
-    envoy = env.get("ONLYVIPS_ENVOY")
-    return Place(
-        state=Path(env.get("ONLYVIPS_STATE") or home).absolute(),
-        reports=Path(env.get("ONLYVIPS_REPORTS") or "reports").absolute(),
-        env=dict(env),
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """From `variables`, by default those of this process: ONLYVIPS_STATE, ONLYVIPS_REPORTS, ONLYVIPS_KEEP_REPORTS and
+    ONLYVIPS_ENVOY, with their defaults."""
+    found = dict(os.environ if variables is None else variables)
+    home = Path(found.get("XDG_STATE_HOME") or Path(found.get("HOME", "/")) / ".local" / "state") / "onlyvips-release"
+    envoy, keep = found.get("ONLYVIPS_ENVOY"), found.get("ONLYVIPS_KEEP_REPORTS", "")
+    return Environment(
+        state=Path(found.get("ONLYVIPS_STATE") or home).absolute(),
+        reports=Path(found.get("ONLYVIPS_REPORTS") or "reports").absolute(),
+        variables=found,
         envoy=Path(envoy) if envoy else None,
-        keep=int(keep) if (keep := env.get("ONLYVIPS_KEEP_REPORTS", "")).isdigit() else 0,
+        keep_reports=int(keep) if keep.isdigit() else 0,
     )
 
 
-def freeze(state: Path, why: str) -> None:
-    """No new release of this platform until `unfreeze`; what runs goes on, and the way back stays open."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = state / "freeze.tmp"
-    temporary.write_text(why)
-    temporary.rename(state / "freeze")
-
-
-def unfreeze(state: Path) -> None:
-    """Nothing to do when it is not frozen."""
-    (state / "freeze").unlink(missing_ok=True)
-
-
-def frozen(state: Path) -> str:
-    """Why (and by whom) releases are frozen, "" = they are not."""
-    try:
-        return (state / "freeze").read_text() or "no reason was given"
-    except FileNotFoundError:
-        return ""
+def inherited(variables: Mapping[str, str], *names: str) -> dict[str, str]:
+    """What a child process gets of `variables`: the basic ones and those of these names, as far as they are set."""
+    return {name: variables[name] for name in (*BASIC, *names) if name in variables}

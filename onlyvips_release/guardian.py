@@ -14,14 +14,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from onlyvips_release.clients.process import Process, birth, end, spawn
 from onlyvips_release.core.events import GuardianActed
 from onlyvips_release.core.ports import Clock, Journal, Lease, Router
+from onlyvips_release.environment import inherited
 from onlyvips_release.errors import JournalError, LeaseHeld, NotReady, TargetError
+from onlyvips_release.state.files import open_log
 
 GUARDIAN = "guardian"
 """What we hold a lease for: others wait for it, it takes seconds."""
@@ -44,21 +46,25 @@ class ProcessGuardian:
     """A process of its own session whose parent is not we: it outlives our SIGKILL, SIGHUP and process group.
 
     It does not outlive what kills a whole machine, container, control group or pid namespace (docs/runbook.md).
-    `command`: what is run, ended by the fence that `fence` tells; `log`: its error output.
+    `command`: what is run, ended by the fence that `fence` returns; `log`: its error output; `variables`: this
+    command's, of which it inherits nothing that a CI could know it by.
     """
 
-    def __init__(self, command: Sequence[str], fence: Callable[[], int], log: Path) -> None:
-        self.command, self.fence, self.log = command, fence, log
+    def __init__(
+        self, command: Sequence[str], fence: Callable[[], int], log: Path, variables: Mapping[str, str]
+    ) -> None:
+        self.command, self.fence, self.log, self.variables = command, fence, log, variables
         self.process = Process()
 
     def start(self) -> str:
-        """Returns when it watches; "" = it did already. Its environment holds nothing that a CI could know it by."""
+        """Returns when it watches; "" = it did already."""
         if self.process.alive():
             return ""
-        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = {n: os.environ[n] for n in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if n in os.environ}
-        command = [*self.command, str(self.fence())]
-        with self.log.open("ab") as log, spawn(command, env=kept, cwd="/", stdout=subprocess.PIPE, stderr=log) as child:
+        command, env = [*self.command, str(self.fence())], inherited(self.variables, "PYTHONPATH")
+        with (
+            os.fdopen(open_log(self.log), "ab") as log,
+            spawn(command, env=env, cwd="/", stdout=subprocess.PIPE, stderr=log) as child,
+        ):
             assert child.stdout is not None
             ready = select.select([child.stdout], [], [], START_WITHIN)[0]
             words = child.stdout.readline().split() if ready else []

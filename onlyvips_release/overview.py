@@ -1,4 +1,4 @@
-"""Where every platform of this machine stands, from journals and leases alone; `live` asks the router itself."""
+"""Where every platform of this machine stands, from journals and leases alone; `live` measures at the router."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onlyvips_release.core.lifecycle import Release, replay
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import percent
-from onlyvips_release.environment import frozen
-from onlyvips_release.errors import ReleaseError, Unavailable
-from onlyvips_release.state.journal import FileJournal, journals, unfinished
-from onlyvips_release.state.lease import describe, held, read_lease, stages
+from onlyvips_release.errors import JournalError, Unavailable
+from onlyvips_release.state.freeze import frozen
+from onlyvips_release.state.journal import Reading, read_release
+from onlyvips_release.state.layout import Layout, platforms, stages
+from onlyvips_release.state.lease import current_claim, held_by
 
 if TYPE_CHECKING:
     from onlyvips_release.clients.envoy_admin import Admin
@@ -20,28 +21,26 @@ if TYPE_CHECKING:
 
 def overview(state: Path) -> list[dict[str, Any]]:
     """One entry per platform below the state folder, by name."""
-    if not state.is_dir():
-        return []
-    return [platform(folder) for folder in sorted(state.iterdir()) if (folder / "live").is_dir()]
+    return [platform(layout) for layout in platforms(state)]
 
 
-def platform(folder: Path) -> dict[str, Any]:
-    """One platform: its newest release, and who holds the lease."""
-    holder = held(folder / "live")
-    found: dict[str, Any] = {"platform": folder.name, "held_by": describe(holder) if holder else None}
-    found["frozen"] = frozen(folder)
-    known = journals(folder)
+def platform(layout: Layout) -> dict[str, Any]:
+    """One platform: its newest release, who holds the lease, and what of the journal could not be read."""
+    row: dict[str, Any] = {"platform": layout.platform, "held_by": held_by(layout.live) or None}
+    row["frozen"] = frozen(layout)
+    journals = layout.journals()
     try:
-        release = replay(FileJournal(known[-1]).read(samples=False)) if known else Release()
-    except ReleaseError as error:
-        return {**found, "release": None, "error": str(error)}
-    if not release.id:
-        return {**found, "release": None}
-    return {**found, **standing(release)}
+        reading = read_release(journals[-1], samples=False) if journals else Reading(Release(), ())
+    except JournalError as error:
+        return {**row, "release": None, "error": str(error)}
+    if reading.damage:
+        first, count = reading.damage[0], len(reading.damage)
+        row["error"] = f"{journals[-1]}:{first.line}: {first.problem}; {count} of its lines are left out"
+    return {**row, **standing(reading.release)} if reading.release.id else {**row, "release": None}
 
 
 def standing(release: Release) -> dict[str, Any]:
-    """What a journal says of a release."""
+    """A release as its journal records it."""
     over = release.over
     return {
         "release": release.id,
@@ -61,24 +60,22 @@ def standing(release: Release) -> dict[str, Any]:
     }
 
 
-def idle(folder: Path) -> bool:
+def idle(layout: Layout) -> bool:
     """Whether `recover` has nothing to do here: no release is open, nobody holds a claim, no canary has a weight."""
-    live = folder / "live"
-    routes = live / "router" / "rds.json"
+    routes, claim, journals = layout.routes, current_claim(layout.live), layout.journals()
     weighed = routes.exists() and not re.search(rb'"version_info":"[^"]*\.w0"', routes.read_bytes())
-    claimed = bool(stages(live)) or not read_lease(live).get("released", True)
-    known = journals(folder)
-    return not (weighed or claimed or (known and unfinished(known[-1])))
+    claimed = bool(stages(layout.live)) or (claim is not None and not claim.released)
+    return not (weighed or claimed or (journals and read_release(journals[-1], samples=False).unfinished))
 
 
-def live(folder: Path, seconds: float = 1.0) -> dict[str, Any]:
-    """Where users are now, asked of the router itself: the weight in force, and who answered users for `seconds`.
+def live(layout: Layout, seconds: float = 1.0) -> dict[str, Any]:
+    """Where users are now, measured at the router: the weight in force, and who answered users for `seconds`.
 
     Nothing of it comes from a journal or a file of ours.
     """
     from onlyvips_release.clients.envoy_admin import Admin  # noqa: PLC0415 - `status` and `recover` need no HTTP
 
-    admin = Admin(folder / "live" / "router")
+    admin = Admin(layout.router)
     try:
         version = admin.stats("^http.ingress.rds.main.version_text$").popitem()[1]
         before = answers(admin)
@@ -101,31 +98,32 @@ def answers(admin: Admin) -> dict[str, int]:
     return {name.split(".")[1].replace("__", " "): int(value) for name, value in counts.items()}
 
 
-def text(found: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [f"platform {found['platform']}: " + (f"held by {found['held_by']}" if found["held_by"] else "free")]
-    lines += [f"  FROZEN: {found['frozen']}"] if found["frozen"] else []
-    lines += live_text(found["live"]) if "live" in found else []
-    if found["release"] is None:
-        return "\n".join([*lines, f"  {found.get('error', 'no release yet')}"])
-    weight = "not confirmed" if found["weight"] is None else f"{found['weight']} %"
-    lines.append(f"  {found['release']} {found['phase']}, canary weight {weight} (as the journal says)")
-    if found["open"]:
-        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in found["steps"])
-        lines.append(f"  step {found['step']} of: {', '.join(steps)}")
-    lines += [f"  {service}: {revision}" for service, revision in found["serving"].items()]
-    if found["sentence"]:
-        lines.append(f"  {found['sentence']}")
-    if found["open"] and not found["held_by"]:
+def text(row: dict[str, Any]) -> str:
+    """One platform, for people."""
+    lines = [f"platform {row['platform']}: " + (f"held by {row['held_by']}" if row["held_by"] else "free")]
+    lines += [f"  FROZEN: {row['frozen']}"] if row["frozen"] else []
+    lines += live_text(row["live"]) if "live" in row else []
+    if row["release"] is None:
+        return "\n".join([*lines, f"  {row.get('error', 'no release yet')}"])
+    weight = "not confirmed" if row["weight"] is None else f"{row['weight']} %"
+    lines.append(f"  {row['release']} {row['phase']}, canary weight {weight} (as the journal says)")
+    if row["open"]:
+        steps = (f"{s['weight']} % for {s['bake_s']:g} s" for s in row["steps"])
+        lines.append(f"  step {row['step']} of: {', '.join(steps)}")
+    lines += [f"  {service}: {revision}" for service, revision in row["serving"].items()]
+    lines += [f"  DAMAGED: {row['error']}"] if "error" in row else []
+    if row["sentence"]:
+        lines.append(f"  {row['sentence']}")
+    if row["open"] and not row["held_by"]:
         lines.append("  unfinished, and nobody works on it: onlyvips-release resume PLAN, or recover PLAN")
     return "\n".join(lines)
 
 
-def live_text(found: dict[str, Any]) -> list[str]:
-    """What was measured, for people."""
-    if "answered" not in found:
-        return [f"  MEASURED: the router {found['router']}"]
-    weight = found["weight_in_force"]
-    told = "routes that are not ours" if weight is None else f"canary weight {weight} %"
-    counts = ", ".join(f"{name} {count}" for name, count in found["answered"].items() if count) or "no request"
-    return [f"  MEASURED: {told} in force; answered in {found['seconds']:g} s: {counts}"]
+def live_text(measured: dict[str, Any]) -> list[str]:
+    """Where users are now, for people."""
+    if "answered" not in measured:
+        return [f"  MEASURED: the router {measured['router']}"]
+    weight = measured["weight_in_force"]
+    routes = "routes that are not ours" if weight is None else f"canary weight {weight} %"
+    counts = ", ".join(f"{name} {count}" for name, count in measured["answered"].items() if count) or "no request"
+    return [f"  MEASURED: {routes} in force; answered in {measured['seconds']:g} s: {counts}"]

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release import forecast as outlook
 from onlyvips_release import install
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import FINAL, Release, replay
+from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Request, SuiteResult
 from onlyvips_release.core.plan import ReleasePlan, Revision, Service, Suite
-from onlyvips_release.core.policy import after_takeover, described
+from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Guardian, Ports, SuiteRequest, SuiteRun
-from onlyvips_release.environment import Place, find_place, frozen
-from onlyvips_release.errors import LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
+from onlyvips_release.core.suite import Access, SuiteContext, service_contexts
+from onlyvips_release.environment import Environment, read_environment
+from onlyvips_release.errors import JournalError, LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
 from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
 from onlyvips_release.reporting.folder import publish
 from onlyvips_release.runner import Runner
-from onlyvips_release.state.baselines import HistoryFolder, lessons
-from onlyvips_release.state.journal import FileJournal, journals, unfinished
-from onlyvips_release.state.lease import REPAIR, FileLease, held, holder, me
+from onlyvips_release.state.baselines import Baselines, measured_by
+from onlyvips_release.state.files import make_folder, write_whole
+from onlyvips_release.state.freeze import frozen
+from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
+from onlyvips_release.state.layout import Layout, Reports
+from onlyvips_release.state.lease import REPAIR, FileLease, held_by, holder, me
 from onlyvips_release.state.requests import RequestFile
 from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.run import PytestChecks
@@ -68,36 +70,38 @@ class Platform:
         *,
         folder: Path | None = None,
         sha256: str = "",
-        place: Place | None = None,
+        environment: Environment | None = None,
         clock: SystemClock | None = None,
     ) -> None:
         self.plan, self.sha256 = plan, sha256
         self.folder = (folder or Path.cwd()).absolute()
-        self.place = place or find_place()
-        self.state = self.place.state / plan.platform
+        self.environment = environment or read_environment()
+        self.layout = Layout(self.environment.state, plan.platform)
         self.clock = clock or SystemClock()
-        self.lease = FileLease(self.state / "live", self.clock, plan.lease)
+        self.reports = Reports(self.environment.reports, plan.platform)
+        self.lease = FileLease(self.layout.live, self.clock, plan.lease)
         self.guardian: Guardian = NoGuardian()
-        self.history = HistoryFolder(self.state / "history")
+        self.baselines = Baselines(self.layout.history)
         self.workload = self._platform_workload(plan)
 
     @classmethod
-    def load(cls, path: Path | str, place: Place | None = None, clock: SystemClock | None = None) -> Platform:
+    def load(
+        cls, path: Path | str, environment: Environment | None = None, clock: SystemClock | None = None
+    ) -> Platform:
         """From a plan file; raises PlanError with every fault and its place."""
         from onlyvips_release.planfile import load  # noqa: PLC0415 - pydantic is slow to import
 
         path = Path(path)
         plan, source = load(path)
-        return cls(plan, folder=path.absolute().parent, sha256=source.text_sha256, place=place, clock=clock)
+        return cls(plan, folder=path.absolute().parent, sha256=source.text_sha256, environment=environment, clock=clock)
 
     @classmethod
-    def opened(cls, state: Path, place: Place | None = None, clock: SystemClock | None = None) -> Platform | None:
-        """From the newest journal of a platform's state folder alone; None = there is none."""
-        for journal in reversed(journals(state)):
-            if plan := replay(FileJournal(journal).read(samples=False)).plan:
-                first = next(FileJournal(journal).read())
-                folder = first.holder.get("folder") if isinstance(first, events.Started) else None
-                return cls(plan, folder=Path(folder or "/"), place=place, clock=clock)
+    def opened(cls, layout: Layout) -> Platform | None:
+        """From the newest journal of a platform alone; None = there is none."""
+        for journal in reversed(layout.journals()):
+            if started := read_started(journal):
+                environment = replace(read_environment(), state=layout.state)
+                return cls(started.plan, folder=Path(started.holder.get("folder") or "/"), environment=environment)
         return None
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ class Platform:
         router = self.router()
         while True:
             self.clock.sleep(0.5)
-            if held(self.state / "live") or not self._broken(router):
+            if held_by(self.layout.live) or not self._broken(router):
                 continue
             with self._held(REPAIR):
                 for said in install.repairs(router, self.workload):
@@ -154,10 +158,13 @@ class Platform:
         """
         with self._held("run"):
             plan = self.preflight()
-            RequestFile(self.state / "live").take()  # a wish that came too late for the release before
+            late = RequestFile(self.layout.request).take()
             name = self._next_release()
             release = Release(until_paused=until_paused)
-            return self._carry_out(release, name, plan, on_event, guardian, begun=[self._started(name, plan)])
+            begun: list[events.Event] = [self._started(name, plan)]
+            if late:
+                begun.append(events.Noted(f"not obeyed: {late.what} by {late.by} was asked before this release began"))
+            return self._carry_out(release, name, plan, on_event, guardian, begun=begun)
 
     def take_over(
         self,
@@ -172,18 +179,22 @@ class Platform:
         `recover` leaves a release alone that was paused with exit 5.
         """
         with self._held(asked.what):
-            (self.state / "live" / "request.json").unlink(missing_ok=True)
             name = self.open_release()
             if name is None:
                 if self.router().running():
                     self.router().reset()
                 return None
-            release = replay(FileJournal(self.journal(name)).read())
+            reading = read_release(self.layout.journal(name))
+            release = reading.release
+            if not release.id:
+                raise JournalError(
+                    f"what began {name} cannot be read: {reading.damage[0]}", remedy="restore its journal"
+                )
             release.until_paused = until_paused
             if asked.what == "recover" and release.phase is events.Phase.PAUSED and release.finished:
                 self.router(name, self._token(name)).set_weight(0)
                 return release
-            taken_over = after_takeover(release, asked)
+            taken_over = [*after_takeover(release, asked), *(events.Noted(str(one)) for one in reading.damage)]
             return self._carry_out(release, name, release.plan, on_event, guardian, taken_over=taken_over)
 
     def recover(self, on_event: OnEvent = lambda event, release: None) -> Release | None:
@@ -226,35 +237,39 @@ class Platform:
         kept = [(s, stable.get(s.name)) for s in self.plan.services]
         filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in kept)
         plan = replace(self.plan, services=tuple(filled))
-        known, notes = self.history.read(plan, self.clock.now())
+        known, notes = self.baselines.read(plan, self.clock.now())
         return [*outlook.describe(plan, known), *(f"  {note}" for note in notes)]
 
     def ask(self, asked: Request) -> bool:
         """Leave a wish for the running release and wait until it is heard; False = nobody holds the release."""
-        wish = RequestFile(self.state / "live")
-        if not held(self.state / "live"):
+        requests = RequestFile(self.layout.request)
+        if not held_by(self.layout.live):
             return False
-        wish.ask(asked)
-        while wish.path.exists():
+        requests.ask(asked)
+        while requests.waits():
             claim = self.lease.look()
             if claim is None or claim.released or claim.expired:
-                wish.path.unlink(missing_ok=True)
+                requests.withdraw()
                 return False
             self.clock.sleep(0.1)
         return True
 
     def wait(self) -> Release | None:
         """Until the release that runs has ended or is nobody's; what its journal says then."""
-        while held(self.state / "live"):
+        while held_by(self.layout.live):
             self.clock.sleep(0.2)
         names = self.releases()
-        return replay(FileJournal(self.journal(names[-1])).read(samples=False)) if names else None
+        return read_release(self.layout.journal(names[-1]), samples=False).release if names else None
+
+    def by_hand(self, release: Release) -> str:
+        """Commands that take users to the release's safe side without this tool."""
+        return self.router(release.id).by_hand(release.safe_weight)
 
     # --- before a release -------------------------------------------------------------------------------------------
 
     def preflight(self) -> ReleasePlan:
         """The plan with every stable filled in. Raises Refused: nothing was started, nothing was touched."""
-        if told := frozen(self.state):
+        if told := frozen(self.layout):
             raise Refused(f"releases are frozen: {told}", remedy="onlyvips-release unfreeze PLAN")
         self._refuse_open()
         if not self.router().running():
@@ -289,11 +304,11 @@ class Platform:
     def open_release(self) -> str | None:
         """The id of a release that has no end, None = nothing is open."""
         names = self.releases()
-        return names[-1] if names and unfinished(self.journal(names[-1])) else None
+        return names[-1] if names and unfinished(self.layout.journal(names[-1])) else None
 
     def _serve(self, name: str) -> Iterator[str]:
         """What users of an open release need; what becomes of it is for `resume` or `recover` to say."""
-        safe = replay(FileJournal(self.journal(name)).read(samples=False)).safe_weight
+        safe = read_release(self.layout.journal(name), samples=False).release.safe_weight
         self.lease.renew(timedelta(minutes=10), safe)
         router = self.router(name, self._token(name))
         with contextlib.suppress(Unavailable):  # the file is written also where nothing runs
@@ -316,9 +331,9 @@ class Platform:
     def _way_back(self, to: str | None) -> ReleasePlan | None:
         """The plan of a restore: stable = what is wanted, canary = what serves now. None = it serves already."""
         promoted = {
-            name: found
-            for name in self.releases()
-            if (found := replay(FileJournal(self.journal(name)).read(samples=False))).phase is events.Phase.PROMOTED
+            path.parent.name: found
+            for path in self.layout.journals()
+            if (found := read_release(path, samples=False).release).phase is events.Phase.PROMOTED
         }
         if not promoted or (to and to not in promoted):
             known = ", ".join(promoted) or "none"
@@ -340,7 +355,7 @@ class Platform:
 
     def releases(self) -> list[str]:
         """Ids, oldest first."""
-        return [path.parent.name for path in journals(self.state)]
+        return self.layout.releases()
 
     # --- making ports -----------------------------------------------------------------------------------------------
 
@@ -351,20 +366,20 @@ class Platform:
         return Ports(
             router=self.router(release, token),
             workload=workload,
-            source=GaugedSource(EnvoySource(self.state, plan), Usage(workload.inspect)),
+            source=GaugedSource(EnvoySource(self.layout, plan), Usage(workload.inspect)),
             prober=self.prober(token),
             checks=self.checks(release, token),
-            journal=FileJournal(self.journal(release), self.clock, self.lease.fence),
+            journal=FileJournal(self.layout.journal(release), self.clock, self.lease.fence),
             lease=self.lease,
             guardian=self.guardian,
             notifier=Nobody(),
-            requests=RequestFile(self.state / "live"),
+            requests=RequestFile(self.layout.request),
             clock=self.clock,
         )
 
     def router(self, release: str = "", token: str = "") -> EnvoyRouter:
         """The router of this platform."""
-        return EnvoyRouter(self.state, self.plan, self.lease, self.clock, self.place.envoy, release, token)
+        return EnvoyRouter(self.layout, self.plan, self.lease, self.clock, self.environment.envoy, release, token)
 
     def prober(self, token: str) -> RouterProber:
         """Pinned requests with this token."""
@@ -378,33 +393,33 @@ class Platform:
 
     def checks(self, release: str, token: str) -> PytestChecks:
         """The suites, with what they need to reach both arms."""
-        env = {name: value for name, value in self.place.env.items() if not is_secret(name)}
-        folder, known = self.place.reports / release, {"services": self._addresses(token)}
-        hidden = secrets_in(self.place.env)
-        return PytestChecks(folder, known, self.folder, sys.executable, self.clock, env, hidden)
+        variables = self.environment.variables
+        env = {name: value for name, value in variables.items() if not is_secret(name)}
+        folder, hidden = self.reports.release(release), secrets_in(variables)
+        return PytestChecks(folder, self._access(token), self.folder, sys.executable, self.clock, env, hidden)
 
-    def _addresses(self, token: str) -> dict[str, Any]:
-        pins = {str(arm): f"{arm}-{token}" for arm in Arm}
-        found: dict[str, Any] = {}
-        for service in self.plan.routed:
-            identity = service.identity and {"header": service.identity.header, "json": service.identity.json}
-            found[service.name] = {
-                "url": self.url,
-                "host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
-                "health": service.health.path if service.health else "/",
-                "pins": pins,
-                "identity": identity,
-                "admin": self.place.env.get(ADMIN, ""),
-            }
-        return found
+    def _access(self, token: str) -> dict[str, Access]:
+        """How a suite reaches each routed service."""
+        pins, admin = {str(arm): f"{arm}-{token}" for arm in Arm}, self.environment.variables.get(ADMIN, "")
+        return {
+            s.name: Access(
+                self.url,
+                s.host.replace("*", "onlyvips.local") or "onlyvips.local",
+                s.health.path if s.health else "/",
+                pins,
+                s.identity,
+                admin,
+            )
+            for s in self.plan.routed
+        }
 
     def _platform_workload(self, plan: ReleasePlan) -> PerService:
         return PerService({service.name: self._workload(service) for service in plan.services}, self.clock)
 
     def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
         if service.process is None:
-            return ExternalWorkload(service, self.state, self.lease)
-        return ProcessWorkload(service, self.state, self.lease, self.clock, self.place.env)
+            return ExternalWorkload(service, self.layout, self.lease)
+        return ProcessWorkload(service, self.layout, self.lease, self.clock, self.environment.variables)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
@@ -420,9 +435,10 @@ class Platform:
         taken_over: Sequence[events.Event] = (),
     ) -> Release:
         if guardian:
-            words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.state), name]
-            words += [f"--envoy={self.place.envoy}"] if self.place.envoy else []
-            self.guardian = ProcessGuardian(words, lambda: self.lease.fence, self.state / "log" / "guardian.log")
+            words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.layout.folder), name]
+            words += [f"--router-binary={self.environment.envoy}"] if self.environment.envoy else []
+            log, variables = self.layout.guardian_log, self.environment.variables
+            self.guardian = ProcessGuardian(words, lambda: self.lease.fence, log, variables)
         ports = self.ports(name, plan)
         runner = Runner(release, ports, lambda event: on_event(event, release))
         try:
@@ -431,14 +447,15 @@ class Platform:
         finally:
             self._publish(release, on_event)
         if release.finished and release.phase in FINAL:
-            journal = FileJournal(self.journal(release.id)).read()
-            self.history.keep(lessons(journal, ports.clock.now().isoformat()))
+            journal = FileJournal(self.layout.journal(release.id)).read()
+            with contextlib.suppress(JournalError):  # a damaged journal gives no baseline
+                self.baselines.keep(measured_by(journal, ports.clock.now().isoformat()))
         return release
 
     def _publish(self, release: Release, on_event: OnEvent) -> None:
         """The report decides nothing: whatever goes wrong with it is told, and changes no exit code."""
         try:
-            publish(self.journal(release.id), self.place.reports, self.place.keep)
+            publish(self.layout.journal(release.id), self.reports, self.environment.keep_reports)
         except Exception as error:
             on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
 
@@ -462,14 +479,9 @@ class Platform:
         revisions = {
             s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
         }
-        env = self.place.env
-        ci = {
-            "ci": env.get("CI_JOB_URL")
-            or "/".join(env.get(k, "") for k in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")).strip("/"),
-            "commit": env.get("GITHUB_SHA") or env.get("CI_COMMIT_SHA") or "",
-        }
+        ci = {"ci": self.environment.ci_job, "commit": self.environment.commit}
         who = {key: str(value) for key, value in {**holder(), **ci, "folder": self.folder}.items()}
-        known, notes = self.history.read(plan, self.clock.now())
+        known, notes = self.baselines.read(plan, self.clock.now())
         return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes, restore)
 
     def _smoke(self, release: str, token: str) -> SuiteRun:
@@ -480,37 +492,29 @@ class Platform:
         request = SuiteRequest(name, suite, arm, 0, self.context(release))
         return self.checks(release, token).start(request)
 
-    def context(self, release: str) -> dict[str, Any]:
+    def context(self, release: str) -> SuiteContext:
         """What a suite may know of the platform as it stands, outside of a release."""
         stable = self.workload.stable()
         serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
         instances = self.workload.inspect()
-        return {"release": release, "step": 0, "services": described(self.plan, serves, instances)}
+        return SuiteContext(release, services=service_contexts(self.plan, serves, instances))
 
     def _token(self, release: str) -> str:
-        path = self.state / "releases" / release / "token"
-        if path.exists():
-            return path.read_text()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        token = secrets.token_hex(16)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token)
-        return token
-
-    def journal(self, release: str) -> Path:
-        """Where the record of a release is kept."""
-        return self.state / "releases" / release / "journal.jsonl"
+        path = self.layout.token(release)
+        if not path.exists():
+            make_folder(path.parent)
+            write_whole(path, secrets.token_hex(16).encode())
+        return path.read_text()
 
 
-def watch(state: Path, release: str, fence: int, envoy: Path | None) -> None:
+def watch(layout: Layout, release: str, fence: int, envoy: Path | None) -> None:
     """The guardian's process, from its start to its end: watches the claim number `fence` of a release's controller."""
     stand_alone()
-    clock, journal = SystemClock(), state / "releases" / release / "journal.jsonl"
-    plan = replay(FileJournal(journal).read(samples=False)).plan
-    lease = FileLease(state / "live", clock, plan.lease)
-    token = (journal.parent / "token").read_text()
-    router = EnvoyRouter(state, plan, lease, clock, envoy, release, token)
+    clock, journal = SystemClock(), layout.journal(release)
+    plan = read_release(journal, samples=False).release.plan
+    lease = FileLease(layout.live, clock, plan.lease)
+    token = layout.token(release).read_text()
+    router = EnvoyRouter(layout, plan, lease, clock, envoy, release, token)
     try:
         stand_by(fence, lease, router)
         say_ready()

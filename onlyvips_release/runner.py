@@ -15,6 +15,7 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, Instance, Percent, Sample
 from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.ports import Ports, SuiteRequest, SuiteRun
+from onlyvips_release.core.suite import release_context
 from onlyvips_release.errors import (
     Interfered,
     Interrupted,
@@ -316,7 +317,7 @@ class Runner:
 
     def _start_suite(self, name: str, arm: Arm) -> SuiteRun:
         suite = self.release.plan.smoke if name == "smoke" else self.release.plan.canary
-        context = policy.context(self.release, self._instances())
+        context = release_context(self.release, self._instances())
         self.suite = self.ports.checks.start(SuiteRequest(name, suite, arm, self.release.weight or 0, context))
         return self.suite
 

@@ -20,7 +20,7 @@ PURPOSES = ("do", "twice", "see", "approved", "rejected")
 WORKERS = {purpose: tuple(f"smoke{purpose}{number:02}" for number in (1, 2, 3)) for purpose in PURPOSES}
 """They complete tasks; each check that does has its own, so that checks may run side by side."""
 TASKS = (2, 3, 4, 6, 7, 8, 9, 10)
-"""Tasks that end in `pending`; 1 and 5 answer 500 although they are done (platform.md section 13.12)."""
+"""Tasks that end in `pending`; 1 and 5 answer 500 although they are done."""
 
 Json = dict[str, Any]
 

@@ -26,8 +26,8 @@ def health_path(service: Target) -> str:
 def test_health_says_healthy(service: Target, onlyvips_api: httpx.Client) -> None:
     answer = answered(onlyvips_api.get(health_path(service)))
     is_json = "json" in answer.headers.get("content-type", "")
-    said = str(body_of(answer).get("status")) if is_json else answer.text
-    require(said.strip().lower() in HEALTHY, "health", expected=f"one of {', '.join(HEALTHY)}", got=repr(said[:80]))
+    status = str(body_of(answer).get("status")) if is_json else answer.text
+    require(status.strip().lower() in HEALTHY, "health", expected=f"one of {', '.join(HEALTHY)}", got=repr(status[:80]))
 
 
 @pytest.mark.severity("critical")

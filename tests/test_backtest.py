@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from onlyvips_release.backtest import ENDS_EARLY, rejudge
+from onlyvips_release.backtest import ENDS_EARLY, backtest
 from onlyvips_release.cli.app import main
 from onlyvips_release.core.events import Judged, Sampled
 from onlyvips_release.core.model import Verdict
@@ -34,7 +34,7 @@ def test_same_plan_decides_the_same_at_the_same_tick(share: float) -> None:
     final = next(event for event in reversed(world.journal) if isinstance(event, Judged) and event.final)
     before = world.journal[: world.journal.index(final)]
     tick = max(event.tick for event in before if isinstance(event, Sampled))
-    found = rejudge(world.journal)
+    found = backtest(world.journal)
     assert found.decided == final
     assert found.tick == tick
 
@@ -43,9 +43,9 @@ def test_wider_limits_would_have_let_it_pass_and_narrower_ones_end_earlier() -> 
     world = bad(0.04)
     carry_out(world)
     wide = ErrorLimits(Line(1.2, 0.05), Line(1.5, 0.1))
-    found = rejudge(world.journal, replace(world.plan, judge=JudgePlan(errors=wide)))
-    strict = rejudge(world.journal, replace(world.plan, judge=JudgePlan(alpha=0.2)))
-    same = rejudge(world.journal)
+    found = backtest(world.journal, replace(world.plan, judge=JudgePlan(errors=wide)))
+    strict = backtest(world.journal, replace(world.plan, judge=JudgePlan(alpha=0.2)))
+    same = backtest(world.journal)
     assert (found.decided, found.sentence) == (None, ENDS_EARLY)
     assert same.decided
     assert same.decided.verdict is Verdict.FAIL
@@ -58,14 +58,14 @@ def test_longer_bake_than_recorded_is_not_guessed() -> None:
     world = bad(0.001)
     carry_out(world)
     longer = replace(world.plan, steps=(Step(10, timedelta(minutes=6)),))
-    assert rejudge(world.journal, longer).sentence == ENDS_EARLY
+    assert backtest(world.journal, longer).sentence == ENDS_EARLY
 
 
 def test_other_weights_are_refused() -> None:
     world = bad(0.001)
     carry_out(world)
     with pytest.raises(Refused, match=r"10.* %, the other plan goes to .*25"):
-        rejudge(world.journal, replace(world.plan, steps=(Step(25, timedelta(minutes=5)),)))
+        backtest(world.journal, replace(world.plan, steps=(Step(25, timedelta(minutes=5)),)))
 
 
 def test_command_tells_what_was_recorded_and_what_is_decided_now(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.codec import encode
 from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.planfile import load
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.journal import FileJournal
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.plan import OnInconclusive, ReleasePlan, Step
 from onlyvips_release.errors import PlanError
 from onlyvips_release.planfile import load
-from onlyvips_release.state.codec import decode, encode
 from tests.testing.plans import make_plan
 
 GOOD = """\

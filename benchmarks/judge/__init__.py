@@ -1,4 +1,4 @@
-"""The acceptance table of the judge (judge.md section 10), simulated anew, with other tools' rules beside it.
+"""The acceptance table of the judge, simulated anew, with other tools' rules beside it.
 
     rows (data) -> runs (one seed: a world is drawn, the judge folds it, peers too) -> table (must, seen, pass)
 

@@ -1,4 +1,4 @@
-"""Rules of other tools on the same counts (judge.md section 11). Each: the tick after which it rolls back, or 0."""
+"""Rules of other tools on the same counts. Each: the tick after which it rolls back, or 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acceptance table as data (judge.md section 10)."""
+"""The acceptance table as data."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def planned(case: str, world: Errors, limit: float) -> Bar:
 
 
 def rival(case: str, column: str, seen_before: float, runs_before: int = 1000) -> Bar:
-    """A peer's rule reproduces what was seen in judge.md, within 3 standard errors of the difference."""
+    """A peer's rule reproduces the share that was published, within 3 standard errors of the difference."""
 
     def bar(cases: Cases) -> Seen:
         values = cases[case][column]
@@ -304,7 +304,7 @@ POSTED: dict[str, tuple[list[float], list[float]]] = {
     "one point each": ([1.0], [0.0]),
     "canary emits nothing": ([], [0.1, 0.2, 0.1]),
 }
-"""Data that users posted where the best-known judge was wrong (judge.md section 12)."""
+"""Data that users posted where the best-known judge was wrong."""
 
 PER_MINUTE = [round(60 * v) if v > 0 else 0 for v in POSTED["spinnaker#5622"][0]]
 

@@ -25,9 +25,11 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 def source_hash(folder: str = "onlyvips_release/core/judge") -> str:
     """Of everything that decides: each definition's code, wherever it stands; docstrings, comments and imports are out.
 
-    So a definition may move to another file, and may be explained better, without 75 minutes of simulation.
+    So a definition may move to another file, and may be explained better, without 75 minutes of simulation. The
+    package's `__init__` is out too: it only names what stands in the other files.
     """
-    found = sorted(code for path in (ROOT / folder).glob("*.py") for code in definitions(path.read_text()))
+    files = sorted(path for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py")
+    found = sorted(code for path in files for code in definitions(path.read_text()))
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 

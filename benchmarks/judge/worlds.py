@@ -1,4 +1,4 @@
-"""Generators of judge.md section 10. A whole run is drawn at once, from numpy's frozen legacy streams."""
+"""Generators of the judge's acceptance table. A whole run is drawn at once, from numpy's frozen legacy streams."""
 
 from __future__ import annotations
 

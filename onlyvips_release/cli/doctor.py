@@ -1,4 +1,4 @@
-"""What stands in the way of a release: looked at, never touched (cli.md section 6)."""
+"""`doctor`: find what stands in the way of a release. It reads; it touches nothing."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 
+from onlyvips_release.cli.options import JSON, PLAN, echo_line
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Service, Suite
-from onlyvips_release.environment import Place
+from onlyvips_release.core.ports import SuiteRequest
+from onlyvips_release.environment import Environment, read_environment
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
-from onlyvips_release.state.lease import describe, held
-from onlyvips_release.suites.context import ADMIN
-from onlyvips_release.suites.run import merged
+from onlyvips_release.state.lease import held_by
+from onlyvips_release.suites.context import ADMIN, write_context
+from onlyvips_release.suites.stream import Collected, read_stream
 from onlyvips_release.telemetry.envoy import EnvoySource
 
 OLDEST_PYTEST = 9
@@ -43,6 +46,29 @@ class Finding:
     fix: str = ""
 
 
+@click.command()
+@PLAN
+@JSON
+def doctor(plan: Path, as_json: bool) -> None:
+    """Find what stands in the way of a release of PLAN.
+
+    Nothing is touched. Exit 0, or 6 with a problem; each problem says how to fix it.
+
+    \b
+    Examples:
+      onlyvips-release doctor release.yaml
+      onlyvips-release doctor release.yaml --json
+    """
+    findings = []
+    for finding in examine(plan, read_environment()):
+        findings.append(finding)
+        if not as_json:
+            echo_line(line(finding))
+    if as_json:
+        echo_line(json.dumps([asdict(finding) for finding in findings], indent=1))
+    sys.exit(6 if any(finding.state == "problem" for finding in findings) else 0)
+
+
 def ok(name: str, text: str) -> Finding:
     """Nothing to do."""
     return Finding(name, "ok", text)
@@ -53,11 +79,11 @@ def problem(name: str, text: str, fix: str) -> Finding:
     return Finding(name, "problem", text, fix)
 
 
-def examine(path: Path, place: Place) -> Iterator[Finding]:
+def examine(path: Path, environment: Environment) -> Iterator[Finding]:
     """Everything, one after the other; a problem does not hide those after it."""
     yield from versions()
     try:
-        platform = Platform.load(path, place)
+        platform = Platform.load(path, environment)
     except ReleaseError as error:
         yield problem("plan", str(error), error.remedy)
         return
@@ -70,11 +96,11 @@ def examine(path: Path, place: Place) -> Iterator[Finding]:
     yield guarded("metrics", metrics, platform)
     yield guarded("lease", lease, platform)
     yield guarded("journal", unfinished, platform)
-    yield writable("reports", place.reports)
-    yield writable("state", place.state)
+    yield writable("reports", environment.reports)
+    yield writable("state", environment.state)
     here = shutil.which("node") is not None
     yield Finding("Node", "note", "here" if here else "not here: no Allure HTML; our own report needs nothing")
-    there = bool(place.env.get(ADMIN))
+    there = bool(environment.variables.get(ADMIN))
     yield Finding("admin", "note", f"{ADMIN} is set" if there else f"{ADMIN} is not set: an admin's work is not tested")
 
 
@@ -102,22 +128,21 @@ def versions() -> Iterator[Finding]:
 def collected(platform: Platform, name: str, suite: Suite) -> Finding:
     """Whether a suite can be collected, and how many checks of each severity it has."""
     checks = platform.checks("doctor", "0" * 32)
-    known = merged(checks.static, {**platform.context("doctor"), "arm": str(Arm.CANARY), "suite": name, "weight": 0})
+    request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.context("doctor"))
     with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as folder:
         context, stream = Path(folder) / "context.json", Path(folder) / "events.jsonl"
-        context.write_text(json.dumps(known))
+        write_context(checks.context(request), context)
         path = checks.find(suite.path)
         command = [checks.python, "-m", "pytest", "-p", "onlyvips_release.pytest_plugin", "--collect-only", "-q"]
         command += ["-p", "no:cacheprovider", "--release-events", str(stream), "-o", "release_guard=false", str(path)]
         env = {**checks.env, "ONLYVIPS_CONTEXT": str(context), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=checks.cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
-        lines = stream.read_text().splitlines() if stream.exists() else []
-    found = [event for event in map(json.loads, lines) if event["k"] == "collected"]
-    levels = found[-1]["levels"] if found else {}
+        collections = [event for event in read_stream(stream) if isinstance(event, Collected)]
+    levels = collections[-1].levels if collections else {}
     if done.returncode == 0 and levels:
         return ok(f"suite {name}", ", ".join(f"{number} {level}" for level, number in sorted(levels.items())))
-    told = (done.stdout + done.stderr).strip().splitlines()
-    last = told[-1] if told else "nothing was said"
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    last = lines[-1] if lines else "pytest printed nothing"
     return problem(f"suite {name}", f"{suite.path} cannot be collected: {last}", f"run: pytest --collect-only {path}")
 
 
@@ -153,9 +178,10 @@ def canary(name: str, service: Service, platform: Platform) -> Finding:
             return problem(name, f"{revision.url} answers {answer.status_code}", "mend the canary")
         return ok(name, f"{revision.name} answers")
     word = revision.command[0]
-    if word != "{python}" and shutil.which(word, path=platform.place.env.get("PATH")) is None:
+    if word != "{python}" and shutil.which(word, path=platform.environment.variables.get("PATH")) is None:
         return problem(name, f"no such program: {word}", "correct the plan's command, or the PATH")
-    missing = [n for n in (service.process.env_from if service.process else ()) if n not in platform.place.env]
+    wanted = service.process.env_from if service.process else ()
+    missing = [name for name in wanted if name not in platform.environment.variables]
     if missing:
         return problem(name, f"variables that it needs are not set: {', '.join(missing)}", "set them for this command")
     return ok(name, f"{revision.name} can be started")
@@ -182,14 +208,14 @@ def router(name: str, platform: Platform) -> Finding:
     if not found.running():
         return problem(name, "does not run", "onlyvips-release up PLAN")
     weight = found.read_weight()
-    if not os.access(platform.state / "live" / "router", os.W_OK):
-        return problem(name, "its folder cannot be written", f"give this user {platform.state / 'live'}")
+    if not os.access(platform.layout.router, os.W_OK):
+        return problem(name, "its folder cannot be written", f"give this user {platform.layout.live}")
     return ok(name, f"weight {weight} %")
 
 
 def metrics(name: str, platform: Platform) -> Finding:
     """Whether the counters can be read for both arms of every routed service."""
-    counters = EnvoySource(platform.state, platform.plan).sample().arms
+    counters = EnvoySource(platform.layout, platform.plan).sample().arms
     totals = {service: sum(s.good + s.bad for s in arms[Arm.STABLE]) for service, arms in counters.items()}
     if not all(arms[Arm.STABLE] for arms in counters.values()):
         return problem(name, "no series of stable", "onlyvips-release up PLAN")
@@ -200,8 +226,8 @@ def metrics(name: str, platform: Platform) -> Finding:
 
 def lease(name: str, platform: Platform) -> Finding:
     """Whether nobody holds the platform."""
-    holder = held(platform.state / "live")
-    return problem(name, f"held: {describe(holder)}", "wait for it, or abort it") if holder else ok(name, "free")
+    holder = held_by(platform.layout.live)
+    return problem(name, f"held: {holder}", "wait for it, or abort it") if holder else ok(name, "free")
 
 
 def unfinished(name: str, platform: Platform) -> Finding:
@@ -219,6 +245,7 @@ def writable(name: str, folder: Path) -> Finding:
     return ok(name, str(folder)) if fine else problem(name, f"{folder} cannot be written", f"give this user {there}")
 
 
-def line(found: Finding) -> str:
-    """For people."""
-    return f"{found.state:8}{found.name}: {found.text}" + (f"\n        how to fix: {found.fix}" if found.fix else "")
+def line(finding: Finding) -> str:
+    """A finding as people read it."""
+    fix = f"\n        how to fix: {finding.fix}" if finding.fix else ""
+    return f"{finding.state:8}{finding.name}: {finding.text}{fix}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
+
+from onlyvips_release.cli.options import echo_line
 from onlyvips_release.errors import Refused
 from onlyvips_release.planmodel import PlanPart
 
@@ -82,14 +85,35 @@ FILES = {
 }
 
 
-def write(folder: Path) -> list[Path]:
-    """The files, whole or none: Refused when one of them is there already."""
-    there = [name for name in FILES if (folder / name).exists()]
-    if there:
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+def init(folder: Path) -> None:
+    """Write a starter plan and suites into FOLDER.
+
+    Default: here. A file that exists is never overwritten.
+
+    \b
+    Example:
+      onlyvips-release init shop
+    """
+    for path in write_files(folder):
+        echo_line(f"wrote {path}")
+    echo_line(f"next: cd {folder}; onlyvips-release up release.yaml; onlyvips-release doctor release.yaml")
+
+
+def write_files(folder: Path) -> list[Path]:
+    """All files or none. Raises Refused where one of them exists."""
+    existing = [name for name in FILES if (folder / name).exists()]
+    if existing:
         raise Refused(
-            f"{', '.join(there)} is there already", remedy="give another folder: onlyvips-release init FOLDER"
+            f"{', '.join(existing)} is there already", remedy="give another folder: onlyvips-release init FOLDER"
         )
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text.replace("{name}", "release.yaml"))
+    try:
+        for name, text in FILES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text.replace("{name}", "release.yaml"))
+    except BaseException:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        raise
     return [folder / name for name in FILES]

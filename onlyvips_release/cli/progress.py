@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,50 +11,74 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
-from onlyvips_release.platform import Platform
+from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.codec import encode
 from onlyvips_release.state.requests import RequestFile
 
-Tell = Callable[[events.Event, Release], None]
+if TYPE_CHECKING:
+    from onlyvips_release.platform import Platform
+
+Show = Callable[[events.Event, Release], None]
 
 
 @contextmanager
-def shown(platform: Platform, *, as_json: bool, stream: Path | None = None) -> Iterator[Tell]:
+def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = None) -> Iterator[Show]:
     """A live view on a terminal, else lines with a heartbeat; with `as_json` they go to stderr. `stream`: also there,
-    as JSON lines."""
+    as JSON lines. Nothing that goes wrong with showing ends a release."""
     out = sys.stderr if as_json else sys.stdout
+    live = not as_json and out.isatty() and not platform.environment.simple_terminal
     with ExitStack() as stack:
-        if not as_json and out.isatty() and platform.place.env.get("TERM") != "dumb":
-            from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
-
-            views: list[Tell] = [stack.enter_context(View())]
-        else:
-            views = [stack.enter_context(lines(out, in_github(platform)))]
+        views = [stack.enter_context(show_live() if live else show_lines(out, platform.environment.in_github))]
         if stream is not None:
-            views.append(stack.enter_context(json_lines(stream)))
+            views.append(stack.enter_context(write_json_lines(stream)))
 
-        def tell(event: events.Event, release: Release) -> None:
+        def show(event: events.Event, release: Release) -> None:
             for view in views:
                 view(event, release)
 
-        yield tell
+        yield show
 
 
 @contextmanager
-def lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Printer]:
-    """A line per event, and one when nothing was said for `every` seconds. `grouped`: foldable on GitHub."""
+def show_live() -> Iterator[Show]:
+    """A view that is drawn over and over; its lines stay."""
+    from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
+
+    view = View()
+    view.__enter__()
+
+    def show(event: events.Event, release: Release) -> None:
+        try:
+            view(event, release)
+        except OSError:
+            silence(sys.stdout)
+
+    try:
+        yield show
+    finally:
+        with contextlib.suppress(OSError):
+            view.__exit__(None, None, None)
+
+
+@contextmanager
+def show_lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Show]:
+    """A line per event, and one after each `every` seconds of silence. `grouped`: GitHub folds the lines."""
 
     def write(text: str) -> None:
-        out.write(text)
-        out.flush()
+        try:
+            out.write(text)
+            out.flush()
+        except OSError:
+            silence(out)
 
     printer = Printer(write, lambda: datetime.now().astimezone(), every)
     over = threading.Event()
@@ -74,27 +99,38 @@ def lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Printer]
 
 
 @contextmanager
-def json_lines(path: Path) -> Iterator[Tell]:
-    """Each event as `{"t": …, "event": …, "phase": …, its fields}`, appended and flushed at once."""
-    with path.open("a", encoding="utf-8") as file:
+def write_json_lines(path: Path) -> Iterator[Show]:
+    """Append each event as `{"t": …, "event": …, "phase": …, its fields}`, flushed at once.
 
-        def tell(event: events.Event, release: Release) -> None:
-            now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            found = {"t": now, "event": type(event).__name__, "phase": str(release.phase), **encode(event)}
-            file.write(json.dumps(found) + "\n")
+    Raises Refused where the file cannot be opened; a disk that is full later costs the rest of the lines.
+    """
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}", remedy="give --events another file") from None
+
+    def write(event: events.Event, release: Release) -> None:
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        row = {"t": now, "event": type(event).__name__, "phase": str(release.phase), **encode(event)}
+        try:
+            file.write(json.dumps(row) + "\n")
             file.flush()
+        except OSError as error:
+            echo_line(f"{path} is not complete: {error.strerror}", err=True)
+            silence(file)
 
-        yield tell
+    with file:
+        yield write
 
 
 @contextmanager
-def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
-    """Leave the wish `abort` after so many seconds; None = never."""
+def abort_after(platform: Platform, limit: float | None) -> Iterator[None]:
+    """Request `abort` after so many seconds; None = never."""
     if limit is None:
         yield
         return
-    wish = RequestFile(platform.state / "live")
-    timer = threading.Timer(limit, wish.ask, (Request("abort", f"--timeout of {limit:g} s"),))
+    requests = RequestFile(platform.layout.request)
+    timer = threading.Timer(limit, requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
     try:
@@ -103,39 +139,33 @@ def aborted_after(platform: Platform, limit: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def in_github(platform: Platform) -> bool:
-    """Whether a GitHub workflow runs this."""
-    return platform.place.env.get("GITHUB_ACTIONS") == "true"
+def report_lines(platform: Platform, release: Release, *, brief: bool) -> Iterator[str]:
+    """Where the reports are; in a GitHub workflow also its annotations, summary and outputs.
 
-
-def reported(platform: Platform, release: Release, *, brief: bool) -> Iterator[str]:
-    """Lines that say where the reports are; in a GitHub workflow also its annotations, summary and outputs.
-
-    `brief`: somebody waits for the end, so nothing that takes seconds is made. What goes wrong is only told.
+    `brief`: somebody waits for the end, so nothing that takes seconds is made. What goes wrong is only a line.
     """
-    folder = platform.place.reports / release.id
-    page = folder / "report.html"
+    page = platform.reports.page(release.id)
     if not page.exists():
         return
     yield f"report: {page}"
     try:
-        if in_github(platform):
-            yield from to_github(platform, release, page)
+        if platform.environment.in_github:
+            yield from github_lines(platform, release, page)
         if not brief:
-            yield allure_html(platform.place.reports, release.id, platform.place.env)
+            yield allure_html(platform.reports, release.id, platform.environment.variables)
     except Exception as error:
         yield f"not reported everywhere: {type(error).__name__}: {error}"
 
 
-def to_github(platform: Platform, release: Release, page: Path) -> Iterator[str]:
-    """Annotations as lines; summary and outputs into the files that the workflow names."""
-    story = read(platform.journal(release.id), page.parent)
+def github_lines(platform: Platform, release: Release, page: Path) -> Iterator[str]:
+    """Annotations as lines; summary and outputs go into the files that the workflow names."""
+    story = read(platform.layout.journal(release.id), page.parent)
     yield from github.notices(story)
     texts = {
         "GITHUB_STEP_SUMMARY": github.step_summary(story),
         "GITHUB_OUTPUT": github.outputs(story, os.path.relpath(page)),
     }
     for name, text in texts.items():
-        if path := platform.place.env.get(name):
+        if path := platform.environment.variables.get(name):
             with Path(path).open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import re
 
-NAME = "attempts.log"
-"""In the platform's `log` folder; a log pump keeps it and the one before it, 4 MB each."""
-
 BUSINESS = b"business"
 """What the names of routes for business calls begin with."""
 

@@ -16,6 +16,9 @@ from onlyvips_release.errors import Refused, Unavailable
 TIMEOUT = 1.0
 """Seconds for one answer; Envoy gives it in a millisecond, or hangs."""
 
+SOCKET = "admin.sock"
+"""The socket's name, in the folder that Envoy watches."""
+
 LONGEST_SOCKET_PATH = 100
 """The kernel takes 107 bytes; Envoy ends with exit 1 beyond that."""
 
@@ -42,7 +45,7 @@ class Admin:
 
     def text(self, path: str, method: str = "GET") -> str:
         """The body of an answer."""
-        connection = Connection(short(self.folder) / "admin.sock")
+        connection = Connection(short(self.folder) / SOCKET)
         try:
             connection.request(method, path)
             return connection.getresponse().read().decode()
@@ -69,7 +72,7 @@ class Admin:
 
 def short(folder: Path) -> Path:
     """The folder itself, or a link to it that is short enough for a socket's path (same name for the same folder)."""
-    if len(str(folder / "admin.sock")) <= LONGEST_SOCKET_PATH:
+    if len(str(folder / SOCKET)) <= LONGEST_SOCKET_PATH:
         return folder
     link = Path(tempfile.gettempdir()) / f"ov{os.getuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     try:

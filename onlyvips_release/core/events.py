@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from onlyvips_release.core.judge import ServiceHistory
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Instance, Percent, Probe, Series, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
+from onlyvips_release.core.reasons import Reason
 
 
 class Phase(StrEnum):
@@ -124,7 +125,7 @@ class Judged:
     """What the verdict algebra said; `final` ends the step."""
 
     verdict: Verdict
-    reason: str
+    reason: Reason
     sentence: str
     final: bool
     R: float = 0.0

@@ -5,37 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
+from onlyvips_release.core import judge as judging
 from onlyvips_release.core.events import Sampled
-from onlyvips_release.core.judge import ENVIRONMENT, ReleaseJudge, ServiceHistory
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Percent, Series
 from onlyvips_release.core.plan import ReleasePlan
 
 SeriesByArm = Mapping[str, Mapping[Arm, tuple[Series, ...]]]
 
 
-@dataclass(slots=True)
+@dataclass
 class Evidence:
     """Folded from Started, Shifted, Sampled and Resumed.
 
-    `first_tick`: of this weight, None = none came yet. `troubled_ticks`: ticks of this weight that were not judged;
-    `troubled_total`: those of the whole release.
+    `bake`: how long observation is planned for; `history`: what earlier releases taught, by service. `first_tick`: of
+    this weight, None = none came yet. `troubled_ticks`: ticks of this weight that were not judged; `troubled_total`:
+    those of the whole release.
     """
 
-    tick: timedelta
-    judge: ReleaseJudge
+    plan: ReleasePlan
+    bake: timedelta
+    history: Mapping[str, ServiceHistory]
     has_baseline: bool = False
     first_tick: int | None = None
     last_tick: int = -1
     troubled_ticks: int = 0
     troubled_total: int = 0
 
-    @staticmethod
-    def of(plan: ReleasePlan, bake: timedelta, history: Mapping[str, ServiceHistory]) -> Evidence:
-        """No evidence yet, for `bake` of planned observation."""
-        names = [service.name for service in plan.routed]
-        business = [service.name for service in plan.routed if service.business_calls]
-        return Evidence(plan.judge.tick, ReleaseJudge(plan.judge, names, bake, business, bool(plan.sticky), history))
+    @cached_property
+    def judge(self) -> judging.ReleaseJudge:
+        """Made when the first tick is folded: a journal that is read without its samples needs none."""
+        names = [service.name for service in self.plan.routed]
+        business = [service.name for service in self.plan.routed if service.business_calls]
+        return judging.ReleaseJudge(self.plan.judge, names, self.bake, business, bool(self.plan.sticky), self.history)
 
     def begin(self) -> None:
         """Another weight is in force, or nobody held this one for a while: the bake clock begins at the next tick."""
@@ -56,7 +60,7 @@ class Evidence:
             self.has_baseline = True
             return
         self.judge.fold(event.tick, counters)
-        if self.judge.look().reason == ENVIRONMENT:
+        if self.judge.look().reason == judging.ENVIRONMENT:
             self.stop_bake_clock()
 
     def stop_bake_clock(self) -> None:
@@ -71,12 +75,12 @@ class Evidence:
         if self.first_tick is None:
             return 0.0
         ticks = self.last_tick - self.first_tick - 1 - self.troubled_ticks
-        return max(0, ticks) * self.tick.total_seconds()
+        return max(0, ticks) * self.plan.judge.tick.total_seconds()
 
     @property
     def troubled(self) -> timedelta:
         """How long the whole release was held because of trouble that was not the canary's."""
-        return self.troubled_total * self.tick
+        return self.troubled_total * self.plan.judge.tick
 
 
 def as_canary(series: SeriesByArm) -> dict[str, dict[Arm, tuple[Series, ...]]]:

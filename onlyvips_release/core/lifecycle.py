@@ -250,7 +250,7 @@ class Release:
                 self._replaced(event)
             case Promoted():
                 self.promoted, self.smoke, self.attempts = True, {}, {}
-                self.evidence = Evidence.of(self.plan, self.plan.watch, {})
+                self.evidence = Evidence(self.plan, self.plan.watch, {})
             case Watched():
                 self.watched = event
             case RollbackStarted():
@@ -274,7 +274,7 @@ class Release:
         self.committed = self.promoted = event.restore
         self.serving = dict(self.new if event.restore else self.old)
         self.noted += event.notes
-        self.evidence = Evidence.of(self.plan, self.plan.bake, event.history)
+        self.evidence = Evidence(self.plan, self.plan.bake, event.history)
 
     def _canary_started(self, event: CanaryStarted) -> None:
         self.canary, self.sized, self.proven = event.instances, event.weight, True

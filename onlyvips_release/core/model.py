@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from onlyvips_release.core.reasons import SuiteReason
+
 
 class Arm(StrEnum):
     """One side of the comparison."""
@@ -126,7 +128,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
-    """How one run of a suite ended (verdict.md section 3)."""
+    """How one run of a suite ended. `reason`: why, in words; `kind`: the same for machines."""
 
     suite: str
     arm: Arm
@@ -139,6 +141,7 @@ class SuiteResult:
     missing: tuple[str, ...] = ()
     connection_retries: int = 0
     report: str = ""
+    kind: SuiteReason = SuiteReason.NOT_RECORDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ the folded release alone, so that a journal can be decided again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from onlyvips_release.core.events import (
     BakePassed,
@@ -26,14 +25,13 @@ from onlyvips_release.core.events import (
     StepPassed,
     Watched,
 )
-from onlyvips_release.core.judge import ENVIRONMENT, SMOULDERING
+from onlyvips_release.core.judge import SMOULDERING
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.core.outcome import ending
-from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan
+from onlyvips_release.core.plan import Accept, OnInconclusive
 from onlyvips_release.core.proof import answer_of, is_right, wrong_answer
-
-BY_PERSON = "promoted_by_a_person"
+from onlyvips_release.core.reasons import Reason
 
 ENVIRONMENT_BUDGET = timedelta(minutes=5)
 """How long a release may hold its weight in all because of trouble that is not the canary's."""
@@ -63,11 +61,12 @@ def against(release: Release) -> Judged | None:
     seen = release.observed
     if seen and seen.weight is not None and release.weight is not None and seen.weight != release.weight:
         found = f"weight {seen.weight} % is in force, {release.weight} % was set: somebody else changed the routes"
-        return Judged(Verdict.FAIL, "interference", found, final=True)
+        return Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
     if sentence := hard_gate(release):
-        return Judged(Verdict.FAIL, "hard_gate", sentence, final=True)
+        return Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
     if release.checked and release.checked.verdict is Verdict.FAIL:
-        return Judged(Verdict.FAIL, "canary_checks", f"canary checks failed: {release.checked.reason}", final=True)
+        sentence = f"canary checks failed: {release.checked.reason}"
+        return Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
     return judges_view(release, Verdict.FAIL)
 
 
@@ -155,22 +154,22 @@ def is_new(release: Release, seen: Observed) -> bool:
 def environment(release: Release) -> Judged | None:
     """Rule 6: not the canary's fault. The weight is held, such ticks are not judged."""
     view = judges_view(release, Verdict.INCONCLUSIVE)
-    found = release.trouble or (view.sentence if view and view.reason == ENVIRONMENT else "")
+    found = release.trouble or (view.sentence if view and view.reason == Reason.ENVIRONMENT else "")
     if not found:
         return None
     final = release.evidence.troubled >= ENVIRONMENT_BUDGET
-    return Judged(Verdict.INCONCLUSIVE, ENVIRONMENT, f"not the canary's fault: {found}", final=final)
+    return Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
 
 
 def _watching(release: Release) -> list[Event]:
     """After promotion: hard gates on the new stable, its smoke suite, the absolute guards."""
     smoke = release.smoke.get(Arm.STABLE)
     view = judges_view(release, Verdict.FAIL)
-    reason, sentence = "", ""
+    reason, sentence = Reason.CONTINUE, ""
     if smoke and smoke.verdict is not Verdict.PASS:
-        reason, sentence = "smoke", f"smoke tests on the new stable: {smoke.reason}"
+        reason, sentence = Reason.SMOKE, f"smoke tests on the new stable: {smoke.reason}"
     elif release.observed and (gone := lost(release.replaced, release.observed.instances)):
-        reason, sentence = "hard_gate", f"new stable: {gone}"
+        reason, sentence = Reason.HARD_GATE, f"new stable: {gone}"
     elif view:
         reason, sentence = view.reason, view.sentence
     if sentence:
@@ -198,7 +197,7 @@ def judges_view(release: Release, wanted: Verdict) -> Judged | None:
     if view.verdict is not wanted:
         return None
     metrics = tuple(view.to_dict()["metrics"])
-    return Judged(view.verdict, view.reason, view.sentence, view.final, view.R, view.blame, metrics)
+    return Judged(view.verdict, Reason(view.reason), view.sentence, view.final, view.R, view.blame, metrics)
 
 
 # --- the end of a step --------------------------------------------------------------------------------------------
@@ -213,14 +212,14 @@ def end_of_step(release: Release) -> Judged | None:
     fine = not silent and end.R < SMOULDERING and release.checked.verdict is Verdict.PASS
     if fine and not release.at_last_step:
         sentence = f"{step.weight} % held, nothing against the canary"
-        return Judged(Verdict.PASS, "step", sentence, final=True, R=end.R)
+        return Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
     metrics = tuple(end.to_dict()["metrics"])
-    judged = Judged(end.verdict, end.reason, end.sentence, True, end.R, end.blame, metrics)
+    judged = Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
     if fine and end.verdict is Verdict.PASS:
         return judged
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
         sentence = f"promoted without proof: {end.sentence}"
-        return replace(judged, verdict=Verdict.PASS, reason=plan.accept, sentence=sentence)
+        return replace(judged, verdict=Verdict.PASS, reason=Reason.NO_EVIDENCE_OF_HARM, sentence=sentence)
     if baked < (step.bake + plan.patience).total_seconds():
         return None
     return undecided(release, silent, judged)
@@ -230,10 +229,10 @@ def undecided(release: Release, silent: tuple[str, ...], judged: Judged) -> Judg
     """An undecided end names what is missing, never that the canary is bad."""
     if silent:
         sentence = f"no decision: no user request was judged for {', '.join(silent)} at this weight"
-        return replace(judged, verdict=Verdict.INCONCLUSIVE, reason="no_traffic", sentence=sentence)
+        return replace(judged, verdict=Verdict.INCONCLUSIVE, reason=Reason.NO_TRAFFIC, sentence=sentence)
     if release.checked and release.checked.verdict is not Verdict.PASS:
         sentence = f"no decision: the last canary checks did not pass ({release.checked.reason})"
-        return replace(judged, verdict=Verdict.INCONCLUSIVE, reason="canary_checks", sentence=sentence)
+        return replace(judged, verdict=Verdict.INCONCLUSIVE, reason=Reason.CANARY_CHECKS, sentence=sentence)
     return judged
 
 
@@ -257,7 +256,7 @@ def consequences(release: Release, judged: Judged) -> list[Event]:
 
 def passed(release: Release, judged: Judged) -> list[Event]:
     """The end of a step: the next one, or the promotion. A person may promote from any step."""
-    last = release.at_last_step or judged.reason == BY_PERSON
+    last = release.at_last_step or judged.reason == Reason.PROMOTED_BY_A_PERSON
     return [judged, BakePassed() if last else StepPassed()]
 
 
@@ -310,7 +309,7 @@ def after_request(release: Release, request: Request) -> list[Event]:
         case "promote" if release.phase in (Phase.BAKING, Phase.PAUSED):
             return [*requested, *promoted_by(release, request)]
         case "resume" if release.phase is Phase.PAUSED and release.pause and release.pause.approval:
-            approved = Judged(Verdict.PASS, "approved", f"approved by {by(request)}", final=True)
+            approved = Judged(Verdict.PASS, Reason.APPROVED, f"approved by {by(request)}", final=True)
             return [*requested, *passed(release, approved)]
         case "resume" if release.phase is Phase.PAUSED:
             return [*requested, Resumed(request.by)]
@@ -323,7 +322,8 @@ def promoted_by(release: Release, request: Request) -> list[Event]:
     blocked = against(release) or environment(release)
     if blocked:
         return consequences(release, blocked)
-    return passed(release, Judged(Verdict.PASS, BY_PERSON, f"promoted as {by(request)} asked", final=True))
+    sentence = f"promoted as {by(request)} asked"
+    return passed(release, Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
 
 
 def obey_waiting(release: Release) -> list[Event]:
@@ -359,47 +359,3 @@ def after_takeover(release: Release, request: Request) -> list[Event]:
             return [requested, resumed, *judged]
         case _:
             return [requested, resumed]
-
-
-# --- what a suite may know ----------------------------------------------------------------------------------------
-
-
-def context(release: Release, instances: Iterable[Instance]) -> dict[str, Any]:
-    """What a suite may know of this moment of a release; the target adds URLs and pins."""
-    serves = release.new if release.committed and release.cause is None else release.old
-    services = described(release.plan, serves, instances)
-    return {"release": release.id, "step": release.step, "metrics": measured(release), "services": services}
-
-
-def measured(release: Release) -> dict[str, Any]:
-    """What the judge has counted since the first step: service -> metric -> arm -> (bad, total); {} before it."""
-    found: dict[str, Any] = {}
-    for view in release.evidence.judge.look().metrics if release.evidence else ():
-        counts = {"canary": (view.canary_bad, view.canary_total), "stable": (view.stable_bad, view.stable_total)}
-        found.setdefault(view.service, {})[view.metric] = counts
-    return found
-
-
-def described(plan: ReleasePlan, serves: Mapping[str, str], instances: Iterable[Instance]) -> dict[str, Any]:
-    """Each service with the revision of either arm and its instances, as a suite sees it."""
-    instances = tuple(instances)
-    return {
-        service.name: {
-            "routed": service.routed,
-            "revisions": {"stable": serves[service.name], "canary": service.canary.name},
-            "instances": [
-                {
-                    "arm": i.arm,
-                    "revision": i.revision,
-                    "identity": i.identity,
-                    "pid": i.pid,
-                    "alive": i.alive,
-                    "log": i.log,
-                    "port": i.endpoint.port if i.endpoint else None,
-                }
-                for i in instances
-                if i.service == service.name
-            ],
-        }
-        for service in plan.services
-    }

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from onlyvips_release.core.events import Event
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, Sample, SuiteResult
 from onlyvips_release.core.plan import Revision, Suite
+from onlyvips_release.core.suite import SuiteContext
 
 Endpoints = Mapping[str, Sequence[Endpoint]]
 """service -> where it answers."""
@@ -152,13 +153,13 @@ class Prober(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuiteRequest:
-    """One run of a suite. `context` is what the suite may know (the file behind ONLYVIPS_CONTEXT)."""
+    """One run of a suite. `context`: what the suite may know; the runner of suites adds what this request says."""
 
     name: str
     suite: Suite
     arm: Arm
     weight: Percent
-    context: Mapping[str, Any]
+    context: SuiteContext
 
 
 class SuiteRun(Protocol):

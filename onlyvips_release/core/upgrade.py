@@ -24,8 +24,7 @@ from onlyvips_release.core.events import (
 )
 from onlyvips_release.core.lifecycle import TABLE
 from onlyvips_release.core.model import Arm, Verdict
-
-BY_PERSON = "promoted_by_a_person"
+from onlyvips_release.core.reasons import Reason
 
 
 @dataclass(slots=True)
@@ -40,7 +39,7 @@ class Upgrade:
     def events(self, event: Event) -> Iterator[Event]:
         """The event as it is written today, and what followed from it."""
         if isinstance(event, Watched) and event.verdict is Verdict.FAIL:
-            event = Judged(Verdict.FAIL, "watch", event.sentence, final=True)
+            event = Judged(Verdict.FAIL, Reason.WATCH, event.sentence, final=True)
         yield from self._follow(event)
         match event:
             case Started():
@@ -52,7 +51,7 @@ class Upgrade:
                     self.passed = set()
                     yield from self._follow(SmokePassed(result.arm))
             case Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
-                last = self.step == self.steps - 1 or event.reason == BY_PERSON
+                last = self.step == self.steps - 1 or event.reason == Reason.PROMOTED_BY_A_PERSON
                 self.step += 0 if last else 1
                 yield from self._follow(BakePassed() if last else StepPassed())
             case RollbackStarted() | Resumed(taken_over=True):

@@ -166,7 +166,7 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
         return f"{said}no Node (18 or newer) on this machine; report.html has everything"
     if not (allure := command(env)):
         return f"{said}not installed; once and on line: npx --yes {PACKAGE} --version"
-    forget(history, f"Release {folder.name}")
+    forget(history, title(folder))
     config = folder / "allurerc.json"
     config.write_text(json.dumps(configuration(folder, history)))
     out = folder / "allure"
@@ -187,6 +187,11 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
     return f"Allure HTML: {out / 'index.html'}"
 
 
+def title(folder: Path) -> str:
+    """The name of a release in the history of all platforms."""
+    return f"Release {folder.name} of {folder.parent.name}"
+
+
 def forget(history: Path, name: str) -> None:
     """A release that is drawn again is not two releases."""
     if history.exists():
@@ -204,7 +209,7 @@ def configuration(folder: Path, history: Path) -> dict[str, Any]:
         "charts": [{"type": name} for name in charts],
     }
     return {
-        "name": f"Release {folder.name}",
+        "name": title(folder),
         "historyPath": str(history),
         "historyLimit": 30,
         "appendHistory": True,

@@ -10,18 +10,20 @@ from pathlib import Path
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import allure, chart, html, junit, summary
 from onlyvips_release.reporting.timeline import OUTCOMES, Run, Story, changes, read_runs, tell
-from onlyvips_release.state.journal import dated
+from onlyvips_release.state.files import write_whole
+from onlyvips_release.state.journal import entries
+from onlyvips_release.state.layout import SUITES, Layout, Reports, is_release
 
 
 def read(journal: Path, folder: Path) -> Story:
     """The story of one release. Raises JournalError for a record that cannot be read."""
-    return tell(dated(journal), folder)
+    return tell(((entry.time, entry.event) for entry in entries(journal)), folder)
 
 
-def publish(journal: Path, reports: Path, keep: int = 0) -> Story:
-    """Write `reports/<id>/` and renew `reports/index.html`; keep the newest `keep` folders, 0 = all of them."""
+def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
+    """Write the report of a journal's release and the list of all; keep the platform's newest `keep`, 0 = all."""
     name = journal.parent.name
-    folder = reports / name
+    folder = reports.release(name)
     folder.mkdir(parents=True, exist_ok=True)
     story = read(journal, folder)
     counts = {word: sum(run.count(word) for run in story.runs) for word in OUTCOMES}
@@ -33,7 +35,7 @@ def publish(journal: Path, reports: Path, keep: int = 0) -> Story:
     allure.write_results(story, folder / "allure-results")
     before = last_checks(reports, name)
     changed = None if before is None else changes(story.runs, before)
-    write(folder / "report.html", html.report(story, changed, files(folder)))
+    write(reports.page(name), html.report(story, changed, files(folder)))
     prune(reports, keep)
     renew_index(reports)
     return story
@@ -42,44 +44,50 @@ def publish(journal: Path, reports: Path, keep: int = 0) -> Story:
 def find(state: Path, release: str | None, platform: str | None) -> Path:
     """The journal of a release, of the newest one by default. Refused when there is none, or more than one could be
     meant."""
-    found = [path for path in state.glob("*/releases/r*/journal.jsonl") if platform in (None, path.parts[-4])]
-    found = [path for path in found if release in (None, path.parent.name)]
-    platforms = sorted({path.parts[-4] for path in found})
-    if not found:
+    layouts = [Layout.at(folder) for folder in sorted(state.glob("*")) if platform in (None, folder.name)]
+    found = {at.platform: [name for name in at.releases() if release in (None, name)] for at in layouts}
+    names = [name for name, releases in found.items() if releases]
+    if not names:
         raise Refused(f"no release {release or ''}".rstrip() + f" below {state}", remedy="onlyvips-release status")
-    if len(platforms) > 1:
-        raise Refused(f"which platform: {', '.join(platforms)}?", remedy="give --platform")
-    return max(found, key=lambda path: int(path.parent.name[1:]))
+    if len(names) > 1:
+        raise Refused(f"which platform: {', '.join(names)}?", remedy="give --platform")
+    return Layout(state, names[0]).journal(found[names[0]][-1])
 
 
-def allure_html(reports: Path, release: str, env: Mapping[str, str]) -> str:
-    """Allure's page of a release, if Node is there; what to tell people of it."""
-    return allure.html(reports / release, reports / "history.jsonl", env)
+def allure_html(reports: Reports, release: str, env: Mapping[str, str]) -> str:
+    """Write Allure's page of a release, if Node is there; where it is or why it is not, for people."""
+    return allure.html(reports.release(release), reports.history, env)
 
 
-def renew_index(reports: Path) -> None:
-    """The list of all releases whose folder is there."""
-    rows = [json.loads((folder / "summary.json").read_text()) for folder in reversed(folders(reports))]
-    write(reports / "index.html", summary.index(rows))
+def renew_index(reports: Reports) -> None:
+    """Write the list of all releases whose folder is there, newest first.
+
+    Folders directly below the reports folder are of versions that did not tell platforms apart.
+    """
+    rows = []
+    for folder in folders(reports.root) + [folder for path in reports.root.glob("*") for folder in folders(path)]:
+        found = json.loads((folder / "summary.json").read_text())
+        rows.append({**found, "page": f"{folder.relative_to(reports.root).as_posix()}/report.html"})
+    write(reports.index, summary.index(sorted(rows, key=lambda row: str(row["started"]), reverse=True)))
 
 
-def folders(reports: Path) -> list[Path]:
-    """Folders of releases, oldest first."""
-    found = [path.parent for path in reports.glob("r[0-9]*/summary.json") if path.parent.name[1:].isdigit()]
+def folders(parent: Path) -> list[Path]:
+    """Folders of releases in this folder, oldest first."""
+    found = [path.parent for path in parent.glob("r*/summary.json") if is_release(path.parent.name)]
     return sorted(found, key=lambda path: int(path.name[1:]))
 
 
-def prune(reports: Path, keep: int) -> None:
-    """Take the oldest folders away; journals stay in the state folder."""
-    for folder in folders(reports)[:-keep] if keep > 0 else ():
+def prune(reports: Reports, keep: int) -> None:
+    """Take the platform's oldest folders away; journals stay in the state folder."""
+    for folder in folders(reports.folder)[:-keep] if keep > 0 else ():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def last_checks(reports: Path, name: str) -> list[Run] | None:
+def last_checks(reports: Reports, name: str) -> list[Run] | None:
     """The checks of the newest release before this one that has any."""
-    older = [path for path in folders(reports) if int(path.name[1:]) < int(name[1:])]
+    older = [path for path in folders(reports.folder) if int(path.name[1:]) < int(name[1:])]
     for folder in reversed(older):
-        if runs := [run for run in read_runs(folder / "suites", ()) if run.checks]:
+        if runs := [run for run in read_runs(folder / SUITES, ()) if run.checks]:
             return runs
     return None
 
@@ -87,12 +95,10 @@ def last_checks(reports: Path, name: str) -> list[Run] | None:
 def files(folder: Path) -> list[str]:
     """What lies beside the report and helps a reader, relative to it."""
     found = ["summary.json", "chart.svg", "samples.csv", "junit.xml"]
-    suites = (path for path in folder.glob("suites/*/*") if path.name in ("output.txt", "junit.xml", "events.jsonl"))
+    suites = (path for path in folder.glob(f"{SUITES}/*/*") if path.name in ("output.txt", "junit.xml", "events.jsonl"))
     return found + sorted(str(path.relative_to(folder)) for path in suites)
 
 
 def write(path: Path, text: str) -> None:
     """Whole or not at all; half surrogates, which no file can hold, become question marks."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(text.encode("utf-8", "replace"))
-    temporary.rename(path)
+    write_whole(path, text.encode("utf-8", "replace"), private=False)

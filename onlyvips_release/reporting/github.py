@@ -23,8 +23,8 @@ def step_summary(story: Story) -> str:
         cell(story.sentence),
         "| Service | Stable | Canary | Canary failed | Stable failed |\n|---|---|---|---|---|",
         *(
-            f"| {cell(name)} | {cell(story.release.old[name])} | {cell(new)} | {told(last.get(name), 0)} "
-            f"| {told(last.get(name), 2)} |"
+            f"| {cell(name)} | {cell(story.release.old[name])} | {cell(new)} | {failures_of(last.get(name), 0)} "
+            f"| {failures_of(last.get(name), 2)} |"
             for name, new in story.release.new.items()
         ),
         "",
@@ -41,7 +41,7 @@ def step_summary(story: Story) -> str:
     return text if len(text) <= MOST else text[:MOST] + "\n\n… cut: the whole is in report.html\n"
 
 
-def told(counts: tuple[int, int, int, int] | None, first: int) -> str:
+def failures_of(counts: tuple[int, int, int, int] | None, first: int) -> str:
     """`41 of 980 (4.2 %)`."""
     if counts is None or not counts[first + 1]:
         return "no requests"
@@ -66,16 +66,16 @@ def notices(story: Story) -> list[str]:
     """Workflow commands: the decision if it is not a promotion, then the first failed checks."""
     if story.verdict is Verdict.PASS:
         return []
-    found = [f"::error title={of_property(f'{story.release.id} {story.decision}')}::{of_message(story.sentence)}"]
+    lines = [f"::error title={of_property(f'{story.release.id} {story.decision}')}::{of_message(story.sentence)}"]
     paths = {"smoke": story.release.plan.smoke.path, "canary": story.release.plan.canary.path}
     for run in story.runs:
         for check in run.checks:
             if check.outcome == "failed":
                 file = f"{paths.get(run.suite, run.suite)}/{check.node.partition('::')[0]}"
-                found.append(
+                lines.append(
                     f"::error file={of_property(file)},title={of_property(check.name)}::{of_message(check.reason)}"
                 )
-    return found[:ANNOTATIONS]
+    return lines[:ANNOTATIONS]
 
 
 def outputs(story: Story, report: str) -> str:

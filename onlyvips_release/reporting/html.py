@@ -157,7 +157,7 @@ def one_check(check: Check, left: list[int]) -> str:
     if left[0] <= 0:
         return f"<li>{line}<br>{esc(check.reason, BRIEF)} (more in the suite's events.jsonl)</li>"
     facts = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in check.facts.items())
-    texts = "".join(f"<pre>{esc(text)}</pre>" for text in (*check.spoken, check.text) if text)
+    texts = "".join(f"<pre>{esc(text)}</pre>" for text in (*check.exchanges, check.text) if text)
     left[0] -= len(facts) + len(texts)
     shown = f"<p class='soft'>{esc(check.node)}</p>{f'<dl>{facts}</dl>' if facts else ''}{texts}"
     return f"<li><details><summary>{line}<br>{esc(check.reason, 300)}</summary>{shown}</details></li>"

@@ -21,7 +21,7 @@ from onlyvips_release.reporting.wording import clean, percent
 
 BARS = "▁▂▃▄▅▆▇█"
 LINES = 8
-"""Things that happened which stay in sight."""
+"""How many of the newest lines are on the screen."""
 
 COLOURS = {"FAIL": "red", "PASS": "green"}
 
@@ -32,7 +32,7 @@ class View:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self.release: Release | None = None
-        self.told: list[str] = []
+        self.lines: list[str] = []
         self.rates: dict[str, deque[float]] = {}
         self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
 
@@ -42,7 +42,7 @@ class View:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.live.__exit__(kind, error, at)
-        for text in self.told:
+        for text in self.lines:
             self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def __call__(self, event: events.Event, release: Release) -> None:
@@ -53,7 +53,7 @@ class View:
                 rate = view.canary_bad / view.canary_total if view.canary_total else 0.0
                 self.rates.setdefault(view.service, deque(maxlen=24)).append(rate)
         if text := line(event, release):
-            self.told.append(f"{datetime.now().astimezone():%H:%M:%S} {release.phase:<12} {clean(text, 400)}")
+            self.lines.append(f"{datetime.now().astimezone():%H:%M:%S} {release.phase:<12} {clean(text, 400)}")
 
     def render(self) -> Group:
         """What is on the screen now."""
@@ -62,7 +62,7 @@ class View:
             return Group(Text("starting"))
         weight = "not confirmed" if release.weight is None else f"{release.weight} %"
         head = Text(f"{release.id}  {release.phase}  canary weight {weight}", style="bold")
-        last = (Text(text, style=style(text), overflow="ellipsis", no_wrap=True) for text in self.told[-LINES:])
+        last = (Text(text, style=style(text), overflow="ellipsis", no_wrap=True) for text in self.lines[-LINES:])
         return Group(head, self.progress(release), self.counts(release), *last)
 
     def progress(self, release: Release) -> Table:

@@ -77,9 +77,9 @@ def schema() -> dict[str, Any]:
 
 
 def index(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All releases, newest first, with the trend; `rows` are summaries."""
+    """All releases, newest first, with the trend; `rows` are summaries, and where each one's `page` is."""
     body = f"<header><h1>Releases</h1>{trend(rows[:TREND])}</header>"
-    names = ("Release", "Outcome", "Why", "Checks", "Started (UTC)", "Took")
+    names = ("Release", "Platform", "Outcome", "Why", "Checks", "Started (UTC)", "Took")
     heads = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(row, rows))}</tbody></table>"
     return page(
@@ -93,7 +93,8 @@ def row(found: Mapping[str, Any]) -> str:
     verdict, checks = esc(found["verdict"]), found.get("checks", {})
     counts = ", ".join(f"{number} {word}" for word, number in checks.items() if number)
     cells = (
-        ("time", f"<a href='{esc(found['release'])}/report.html'>{esc(found['release'])}</a>"),
+        ("time", f"<a href='{esc(found['page'])}'>{esc(found['release'])}</a>"),
+        ("text", esc(found["platform"])),
         ("time", f"<span class='word {verdict}'>{verdict}</span>"),
         ("text", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
         ("", esc(counts)),

@@ -12,7 +12,7 @@ from onlyvips_release.reporting.wording import one_line
 
 
 def line(event: events.Event, release: Release) -> str:
-    """What happened, in words; "" = nothing worth a line."""
+    """An event as one line of text; "" = not worth a line."""
     match event:
         case events.Started(release=name, revisions=revisions):
             pairs = ", ".join(f"{s} {arms.get('stable')} -> {arms['canary']}" for s, arms in revisions.items())  # type: ignore[call-overload,index]  # Arm is a str
@@ -59,14 +59,14 @@ def line(event: events.Event, release: Release) -> str:
 
 
 class Printer:
-    """Prints events as they come; `every` = seconds after which silence is broken by a heartbeat.
+    """Prints events as they come; `every`: seconds without a line after which a heartbeat is printed.
 
-    Samples bring heartbeats along; where nothing is sampled `beat` must be called, by whoever has a thread for it.
+    Samples cause heartbeats; in phases without samples a thread of the caller must call `beat`.
     """
 
     def __init__(self, write: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
         self.write, self.now, self.every = write, now, every
-        self.last = 0.0
+        self.last_line = 0.0
         self.release: Release | None = None
 
     def __call__(self, event: events.Event, release: Release) -> None:
@@ -76,20 +76,20 @@ class Printer:
         if not text and isinstance(event, events.Sampled) and self._silent():
             text = heartbeat(event, release)
         if text:
-            self._say(text, release)
+            self._print(text, release)
 
     def beat(self) -> None:
-        """Break a silence: what is waited for, and how long at most."""
+        """Print what is waited for, and how long at most, where no line came for `every` seconds."""
         release = self.release
         if release is not None and not release.finished and self._silent():
-            self._say(f"still waiting for {waiting(release)}", release)
+            self._print(f"still waiting for {waiting(release)}", release)
 
     def _silent(self) -> bool:
-        return self.now().timestamp() - self.last >= self.every
+        return self.now().timestamp() - self.last_line >= self.every
 
-    def _say(self, text: str, release: Release) -> None:
+    def _print(self, text: str, release: Release) -> None:
         stamp = self.now()
-        self.last = stamp.timestamp()
+        self.last_line = stamp.timestamp()
         self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}\n")
 
 
@@ -117,13 +117,13 @@ def waiting(release: Release) -> str:
 def heartbeat(event: events.Sampled, release: Release) -> str:
     """What is waited for, the last values, the limit."""
     limit = release.plan.watch if release.phase is events.Phase.WATCHING else release.current.bake
-    told = f"{release.weight} %, {release.evidence.baked:.0f} of {limit.total_seconds():.0f} s"
+    held = f"{release.weight} %, {release.evidence.baked:.0f} of {limit.total_seconds():.0f} s"
     if event.trouble:
-        return f"{told}; not judged: {event.trouble}"
-    word = release.evidence.judge.look()
+        return f"{held}; not judged: {event.trouble}"
+    look = release.evidence.judge.look()
     rows = [view for view in release.evidence.judge.views() if view.metric == "errors"]
-    seen = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
-    return f"{told}; failed/requests canary vs stable: {seen}; evidence against {word.R:.2g} of {word.threshold:.0f}"
+    counts = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
+    return f"{held}; failed/requests canary vs stable: {counts}; evidence against {look.R:.2g} of {look.threshold:.0f}"
 
 
 def verdict_of(release: Release) -> Verdict:

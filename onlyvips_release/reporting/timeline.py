@@ -5,12 +5,10 @@ Decides nothing and repeats no rule: what was counted is what the judge of the f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release.core import events
 from onlyvips_release.core.judge.buckets import edge
@@ -18,6 +16,8 @@ from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.reporting.terminal import line, verdict_of
+from onlyvips_release.state.layout import SUITES
+from onlyvips_release.suites import stream
 
 OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
 """Of a check, worst first."""
@@ -67,7 +67,7 @@ class Moment:
 @dataclass(slots=True)
 class Check:
     """One check of one run of a suite, as its events tell it. `facts`: what was expected, what came, the limit, the
-    logs, where the check says so; `spoken`: its last requests and answers."""
+    logs, where the check says so; `exchanges`: its last requests and answers."""
 
     node: str
     title: str = ""
@@ -76,7 +76,7 @@ class Check:
     seconds: float = 0.0
     text: str = ""
     facts: dict[str, str] = field(default_factory=dict)
-    spoken: tuple[str, ...] = ()
+    exchanges: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,24 +93,22 @@ class Check:
         marked = [line[1:].strip() for line in lines if line.startswith("E ")]
         return (marked or lines or ["it left no text"])[0]
 
-    def feed(self, event: Mapping[str, Any]) -> None:
+    def feed(self, event: stream.Report) -> None:
         """One report of one of its phases."""
-        self.seconds += float(event.get("duration", 0))
-        self.severity = str(event.get("severity", self.severity))
-        self.title = str(event.get("title") or self.title)
-        found = str(event.get("outcome"))
-        if event.get("wasxfail"):
-            found = {"passed": "xpassed", "skipped": "xfailed"}.get(found, found)
-        if found in OUTCOMES and (event.get("when") == "call" or found != "passed"):
-            self.outcome = found if self.outcome == "not run" else min(self.outcome, found, key=OUTCOMES.index)
-        if event.get("text"):
-            self.text = f"{self.text}\n{event['text']}".strip()
-        match event.get("detail"):
-            case {"spoken": list(spoken), **facts}:
-                self.spoken += tuple(f"{one.get('request', '')}\n{one.get('response', '')}" for one in spoken)
-                self.facts |= {str(name): str(value) for name, value in facts.items() if value}
-            case _:
-                pass
+        self.seconds += event.duration
+        self.severity = event.severity or self.severity
+        self.title = event.title or self.title
+        outcome = event.outcome
+        if event.wasxfail:
+            outcome = {"passed": "xpassed", "skipped": "xfailed"}.get(outcome, outcome)
+        if outcome in OUTCOMES and (event.when == "call" or outcome != "passed"):
+            self.outcome = outcome if self.outcome == "not run" else min(self.outcome, outcome, key=OUTCOMES.index)
+        if event.text:
+            self.text = f"{self.text}\n{event.text}".strip()
+        if detail := event.detail:
+            self.exchanges += tuple(f"{one.request}\n{one.response}" for one in detail.exchanges)
+            parts = {"expected": detail.expected, "got": detail.got, "limit": detail.limit, "logs": detail.logs}
+            self.facts |= {name: value for name, value in parts.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +230,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
             story.moments.append(Moment(at, text, next(numbers) if marked else 0, person))
     if story is None:
         raise ValueError("the journal is empty")
-    story.runs = read_runs(folder / "suites", results)
+    story.runs = read_runs(folder / SUITES, results)
     return story
 
 
@@ -282,23 +280,23 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
     checks: dict[str, Check] = {}
     left_out: list[str] = []
     left_behind: list[str] = []
-    for event in read_events(folder / "events.jsonl"):
+    for event in stream.read_stream(folder / "events.jsonl"):
         match event:
-            case {"k": "collected", "ids": list(ids)}:
+            case stream.Collected(ids):
                 for node in ids:
-                    checks.setdefault(str(node), Check(str(node)))
-            case {"k": "deselected", "ids": list(ids)}:
+                    checks.setdefault(node, Check(node))
+            case stream.Deselected(ids):
                 left_out += [f"{node} (deselected)" for node in ids]
-            case {"k": "lost", "ids": list(ids)}:
-                left_out += [f"{node} (dropped without a word)" for node in ids]
-            case {"k": "not_tested", "needs": dict(needs)}:
-                left_out += [f"needs {need}: {', '.join(map(str, tests))}" for need, tests in needs.items()]
-            case {"k": "left_behind", "what": list(what)}:
-                left_behind += map(str, what)
-            case {"k": "collect_error", "node": node}:
-                left_out.append(f"{node} (cannot be collected: {str(event.get('text', ''))[-200:]})")
-            case {"k": "report", "node": node}:
-                checks.setdefault(str(node), Check(str(node))).feed(event)
+            case stream.Lost(ids):
+                left_out += [f"{node} (removed from the run, not deselected)" for node in ids]
+            case stream.NotTested(needs):
+                left_out += [f"needs {need}: {', '.join(tests)}" for need, tests in needs.items()]
+            case stream.LeftBehind(what):
+                left_behind += what
+            case stream.CollectError(node, text):
+                left_out.append(f"{node} (cannot be collected: {text[-200:]})")
+            case stream.Report(node):
+                checks.setdefault(node, Check(node)).feed(event)
             case _:
                 pass
     if result is not None:
@@ -311,21 +309,6 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
     return Run(
         folder.name, suite, arm, int(weight or 0), result, tuple(ordered), tuple(left_out), tuple(left_behind), at
     )
-
-
-def read_events(path: Path) -> Iterable[dict[str, Any]]:
-    """The whole lines that can be read; a suite that was killed leaves half a line."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return
-    for text in lines:
-        try:
-            event = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
 
 
 # --- what is not in it ----------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ LONGEST = 8_000
 
 def clean(text: object, longest: int = LONGEST) -> str:
     """Text without control characters (they are spelled out), at most `longest` characters of it."""
-    found = str(text)
-    kept = INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", found[:longest])
-    return kept if len(found) <= longest else f"{kept} … ({len(found):,} characters, cut)"
+    whole = str(text)
+    kept = INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", whole[:longest])
+    return kept if len(whole) <= longest else f"{kept} … ({len(whole):,} characters, cut)"
 
 
 def one_line(text: object, longest: int = 2000) -> str:

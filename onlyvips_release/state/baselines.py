@@ -1,41 +1,42 @@
-"""What earlier releases taught, kept per service in `history/<service>.jsonl` (the last line counts)."""
+"""Baselines: what earlier releases measured of each service, in `history/<service>.jsonl` (the last line counts)."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
-from onlyvips_release.core.judge.history import Record, ServiceHistory, learn
+from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
-from onlyvips_release.state.codec import decode, encode
+from onlyvips_release.state.files import make_folder, write_whole
 
 STALE = timedelta(days=7)
 KEPT = 20
 """Releases kept per service."""
 
 
-class HistoryFolder:
-    """`state/history`."""
+class Baselines:
+    """The baselines of a platform's services, below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read(self, plan: ReleasePlan, now: datetime) -> tuple[dict[str, ServiceHistory], tuple[str, ...]]:
-        """What may be used for each routed service, and in words what was used, or why not."""
-        used, told = {}, []
+        """The usable baseline of each routed service, and a note per service: which one it is, or why there is none."""
+        usable, notes = {}, []
         for service in plan.routed:
             stable = service.stable.name if service.stable else ""
-            found, why = self._usable(service.name, stable, plan.judge.tick.total_seconds(), now)
-            if found:
-                used[service.name] = found
-            told.append(f"{service.name}: {why}")
-        return used, tuple(told)
+            baseline, note = self._usable(service.name, stable, plan.judge.tick.total_seconds(), now)
+            if baseline:
+                usable[service.name] = baseline
+            notes.append(f"{service.name}: {note}")
+        return usable, tuple(notes)
 
     def _usable(self, service: str, stable: str, tick: float, now: datetime) -> tuple[ServiceHistory | None, str]:
         path = self.folder / f"{service}.jsonl"
@@ -63,21 +64,22 @@ class HistoryFolder:
         hours = age.total_seconds() / 3600
         return last, f"history of {last.release}: {hours:.1f} h old, {last.requests:,.0f} requests, phi0 {phi0}"
 
-    def keep(self, lessons: Iterable[tuple[str, ServiceHistory]]) -> None:
-        """Append; a lesson of stable alone does not push out what a promoted release taught of the same revision."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for service, lesson in lessons:
+    def keep(self, measured: Iterable[tuple[str, ServiceHistory]]) -> None:
+        """Append baselines by service.
+
+        One of stable alone does not replace one of two equal arms (which has `phi0`) of the same revision.
+        """
+        make_folder(self.folder)
+        for service, baseline in measured:
             path = self.folder / f"{service}.jsonl"
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if lesson.phi0 is None and lines and _teaches(lines[-1], lesson.revision):
+            if baseline.phi0 is None and lines and _has_phi0(lines[-1], baseline.revision):
                 continue
-            lines = [*lines[1 - KEPT :], json.dumps(encode(lesson), separators=(",", ":"))]
-            new = path.with_suffix(".new")
-            new.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            os.replace(new, path)
+            lines = [*lines[1 - KEPT :], json.dumps(encode(baseline), separators=(",", ":"))]
+            write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def _teaches(line: str, revision: str) -> bool:
+def _has_phi0(line: str, revision: str) -> bool:
     try:
         last = json.loads(line)
         return bool(last["revision"] == revision and last["phi0"])
@@ -85,8 +87,8 @@ def _teaches(line: str, revision: str) -> bool:
         return False
 
 
-def lessons(journal: Iterable[events.Event], at: str) -> list[tuple[str, ServiceHistory]]:
-    """What the bakes of one release teach, by service; of an unfinished one nothing."""
+def measured_by(journal: Iterable[events.Event], at: str) -> list[tuple[str, ServiceHistory]]:
+    """The baselines that the bakes of one finished release give, by service. `at`: now, ISO 8601."""
     started: events.Started | None = None
     ingest, records = Ingest(), dict[str, list[Record]]()
     weight: float = 0
@@ -111,19 +113,19 @@ def lessons(journal: Iterable[events.Event], at: str) -> list[tuple[str, Service
                 promoted = phase is events.Phase.PROMOTED
             case _:
                 pass
-    return _learnt(started, records, at, promoted) if started else []
+    return _measured(started, records, at, promoted) if started else []
 
 
-def _learnt(
+def _measured(
     started: events.Started, records: dict[str, list[Record]], at: str, promoted: bool
 ) -> list[tuple[str, ServiceHistory]]:
     judge = started.plan.judge
     dt = judge.tick.total_seconds()
     block = max(4, round(judge.block.total_seconds() / dt))
     arm = Arm.CANARY if promoted else Arm.STABLE
-    found = []
+    measured = []
     for name, rows in records.items():
-        lesson = learn(started.release, at, started.revisions[name][arm], dt, rows, block, equal=promoted)
-        if lesson:
-            found.append((name, lesson))
-    return found
+        baseline = learn(started.release, at, started.revisions[name][arm], dt, rows, block, equal=promoted)
+        if baseline:
+            measured.append((name, baseline))
+    return measured

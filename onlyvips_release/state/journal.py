@@ -2,7 +2,10 @@
 
 `{"v": 2, "seq": 12, "fence": 3, "t": "2026-...Z", "event": "Shifted", ...the event's fields...}`. An unfinished last
 line is no record. A record with a lower fence than one before it was written by a controller that had already lost
-its claim: it is ignored. Journals of version 1 are read as today's events.
+its claim: it is ignored. Records of version 1 are read for ever, as today's events.
+
+A line that is no record stops a strict reader with JournalError. A tolerant reader leaves it out and lists it as
+damage: a way back must not wait until somebody has mended a file.
 """
 
 from __future__ import annotations
@@ -10,19 +13,61 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core import events
-from onlyvips_release.core.lifecycle import replay
-from onlyvips_release.core.ports import Clock
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.upgrade import Upgrade
-from onlyvips_release.errors import JournalError
-from onlyvips_release.state.codec import decode, encode
+from onlyvips_release.errors import JournalError, ReleaseError
+from onlyvips_release.state.files import make_folder, sync
 
-VERSIONS, VERSION = (1, 2), 2
+if TYPE_CHECKING:
+    from onlyvips_release.core.ports import Clock
+
+VERSION = 2
+READABLE = (1, 2)
+SAMPLED = b'"event":"Sampled"'
+SEQ = re.compile(rb'^\{"v":\d+,"seq":(\d+)', re.MULTILINE)
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(events.Event)}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A line of a journal that could not be used: its number from 1, and why."""
+
+    line: int
+    problem: str
+
+    def __str__(self) -> str:
+        """For people and the journal itself."""
+        return f"line {self.line} of the journal is left out: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record: its line from 1, its time as written, its event."""
+
+    line: int
+    time: str
+    event: events.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A release as far as its journal could be read; `damage` lists what was left out."""
+
+    release: Release
+    damage: tuple[Damage, ...]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the release has begun and has no end. A journal without one whole line tells of no release."""
+        return bool(self.release.id or self.damage) and not self.release.over
 
 
 class FileJournal:
@@ -30,13 +75,15 @@ class FileJournal:
 
     def __init__(self, path: Path, clock: Clock | None = None, fence: int = 0) -> None:
         self.path, self.clock, self.fence = path, clock, fence
-        self.seq = max((record["seq"] for record in records(path)), default=0)
+        self.seq: int | None = None
         self.new = not path.exists()
 
     def append(self, event: events.Event) -> None:
         """One durable line."""
         if self.clock is None:
             raise JournalError(f"{self.path} was opened for reading")
+        if self.seq is None:
+            self.seq = max(map(int, SEQ.findall(b"\n".join(lines(self.path)))), default=0)
         self.seq += 1
         fields = encode(event)
         for one in latencies(fields):
@@ -58,13 +105,15 @@ class FileJournal:
 
     def _write(self, line: bytes) -> None:
         """Whole or not at all; a journal that vanished is never begun anew, its first events would be missing."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if self.new else 0), 0o600)
         try:
+            if self.new:
+                os.fchmod(descriptor, 0o600)
             cut_torn_line(descriptor)
             size = os.fstat(descriptor).st_size
             try:
-                write_whole(descriptor, line)
+                write_line(descriptor, line)
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
@@ -72,36 +121,37 @@ class FileJournal:
         finally:
             os.close(descriptor)
         if self.new:
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            sync(self.path.parent)
             self.new = False
 
     def read(self, *, samples: bool = True) -> Iterator[events.Event]:
         """All events of the record, oldest first; without `samples` quickly, for who asks only where it stands."""
-        yield from (event for _, event in dated(self.path, samples=samples))
+        return (entry.event for entry in entries(self.path, skip=b"" if samples else SAMPLED))
 
 
-def dated(path: Path, *, samples: bool = True) -> Iterator[tuple[str, events.Event]]:
-    """All events of a journal with the time of each record."""
-    upgrade = Upgrade()
-    for record in records(path, skip=b"" if samples else b'"event":"Sampled"'):
-        event = event_of(record, path)
-        yield from ((record["t"], each) for each in (upgrade.events(event) if record["v"] == 1 else (event,)))
+def read_release(path: Path, *, samples: bool = True) -> Reading:
+    """Fold what can be read of a journal; never raises for a damaged line, nor for an event that cannot follow."""
+    release, damage = Release(), list[Damage]()
+    for entry in entries(path, skip=b"" if samples else SAMPLED, damage=damage):
+        try:
+            release.apply(entry.event)
+        except (ReleaseError, LookupError, TypeError, ValueError, AttributeError) as error:
+            damage.append(Damage(entry.line, f"cannot follow what was read before it: {error}"))
+    return Reading(release, tuple(sorted(damage, key=lambda one: one.line)))
 
 
-def journals(state: Path) -> list[Path]:
-    """The journals of a platform's releases, oldest first."""
-    return sorted(state.glob("releases/r*/journal.jsonl"), key=lambda path: int(path.parent.name[1:]))
+def read_started(path: Path) -> events.Started | None:
+    """What began the release of a journal, None = no record of it can be read."""
+    found = (entry.event for entry in entries(path, skip=SAMPLED, damage=[]))
+    return next((event for event in found if isinstance(event, events.Started)), None)
 
 
 def unfinished(path: Path) -> bool:
-    """Whether a release has begun and has no end; a journal without a whole first record tells of nothing."""
-    release = replay(FileJournal(path).read(samples=False))
-    return bool(release.id) and not release.over
+    """Whether the release of a journal has begun and has no end."""
+    return read_release(path, samples=False).unfinished
 
 
-def write_whole(descriptor: int, line: bytes) -> None:
+def write_line(descriptor: int, line: bytes) -> None:
     """A disk that fills up takes a part of a line without an error."""
     if os.write(descriptor, line) < len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -115,41 +165,66 @@ def cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, size - (len(tail) - tail.rfind(b"\n") - 1))
 
 
-def records(path: Path, skip: bytes = b"") -> Iterator[dict[str, Any]]:
-    """The lines of a journal as dictionaries; raises JournalError with the line's number."""
-    fence = 0
+def lines(path: Path) -> list[bytes]:
+    """The whole lines of a journal, [] when it is not there; raises JournalError when the disk refuses."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        return path.read_bytes().split(b"\n")[:-1]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}", remedy="mend the disk; then `recover`") from error
-    for number, line in enumerate(lines[:-1], 1):
+
+
+def entries(path: Path, *, skip: bytes = b"", damage: list[Damage] | None = None) -> Iterator[Entry]:
+    """The records of a journal but those with `skip` in their line.
+
+    A line that is no record is added to `damage`; without that list it raises JournalError with its number.
+    """
+    fence, upgrade = 0, Upgrade()
+    for number, line in enumerate(lines(path), 1):
         if skip and skip in line:
             continue
         try:
-            record: dict[str, Any] = json.loads(line)
-            version, current = record["v"], record["fence"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise JournalError(
-                f"{path}:{number}: is no record of a release", remedy="restore the file, or move it away"
-            ) from error
-        if version not in VERSIONS:
-            raise JournalError(f"{path}:{number}: written by another version ({version})", remedy="use that version")
-        if current >= fence:
-            fence = current
-            yield record
+            record = record_of(line)
+            if record["fence"] < fence:
+                continue
+            event = event_of(record)
+            follow = list(upgrade.events(event)) if record["v"] == 1 else [event]
+            fence = record["fence"]
+        except JournalError as error:
+            if damage is None:
+                raise JournalError(f"{path}:{number}: {error}", remedy=error.remedy) from error
+            damage.append(Damage(number, str(error)))
+        else:
+            yield from (Entry(number, record["t"], each) for each in follow)
 
 
-def event_of(record: dict[str, Any], path: Path) -> events.Event:
-    """One event from its record."""
-    kind = KINDS.get(record["event"])
+def record_of(line: bytes) -> dict[str, Any]:
+    """A line as a record; raises JournalError where it is none."""
+    try:
+        record: dict[str, Any] = json.loads(line)
+        version, _ = record["v"], (record["fence"] + 0, record["t"] + "", record["event"] + "")
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalError("is no record of a release", remedy="restore the file, or move it away") from error
+    if version not in READABLE:
+        raise JournalError(f"written by another version ({version})", remedy="use that version")
+    return record
+
+
+def event_of(record: dict[str, Any]) -> events.Event:
+    """The event of a record; raises JournalError where its fields do not make one."""
+    name = record["event"]
+    kind = KINDS.get(name)
     if kind is None:
-        raise JournalError(f"{path}: unknown event {record['event']!r}", remedy="use a newer version of the tool")
+        raise JournalError(f"unknown event {name!r}", remedy="use a newer version of the tool")
     fields = {name: value for name, value in record.items() if name not in ("v", "seq", "fence", "t", "event")}
-    for one in latencies(fields):
-        one["latency"] = pairs(one["latency"])
-    event: events.Event = decode(kind, fields)
+    try:
+        for one in latencies(fields):
+            one["latency"] = pairs(one["latency"])
+        event: events.Event = decode(kind, fields)
+    except (ReleaseError, LookupError, TypeError, ValueError, AttributeError) as error:
+        remedy = "restore the file, or move it away"
+        raise JournalError(f"its fields are none of {name}: {error or type(error).__name__}", remedy=remedy) from error
     return event
 
 

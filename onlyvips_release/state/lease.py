@@ -13,10 +13,6 @@ import contextlib
 import getpass
 import json
 import os
-import re
-import secrets
-import shutil
-import socket
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
@@ -26,9 +22,12 @@ from typing import Any, NoReturn
 from onlyvips_release.clients.process import Process, birth
 from onlyvips_release.core.ports import Claim, Clock
 from onlyvips_release.errors import LeaseHeld, LeaseLost
+from onlyvips_release.state import layout
+from onlyvips_release.state.files import StagedFiles, make_folder, refuse_shared
+from onlyvips_release.state.layout import LEASE, stages
 
 EXPIRES = timedelta(seconds=15)
-"""Without a renewal for so long a lease is free; it is renewed three times as often."""
+"""How long a lease is valid without renewal; its holder renews it every third of that."""
 
 REPAIR = "repair"
 """What the supervisor of `up --foreground` holds a lease for."""
@@ -39,54 +38,8 @@ SHORT = (REPAIR, "guardian")
 LONGEST_LOOK = 1.0
 """Seconds that one look counts at most: who slept (a stopped process, a closed laptop) did not look meanwhile."""
 
-RECORD = "lease.json"
 SAFE = (0, 100)
-"""The only safe weights there are (contract.md section 5)."""
-
-
-class StagedFiles:
-    """Writes live files out of one stage folder; raises LeaseLost when the stage was taken away."""
-
-    def __init__(self, live: Path, stage: Path) -> None:
-        self.live, self.stage = live, stage
-
-    def write(self, name: str, data: bytes) -> None:
-        """Whole and durable: temporary file in the stage, fsync, rename, fsync of the folder."""
-        temporary = f"{secrets.token_hex(6)}.tmp"
-        self.prepare(temporary, data)
-        self.publish(temporary, name)
-
-    def prepare(self, name: str, data: bytes) -> None:
-        """Write and fsync a file in the stage, to be published later by a rename alone."""
-        try:
-            descriptor = os.open(self.stage / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        except FileNotFoundError as error:
-            raise self._lost(name) from error
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            (self.stage / name).unlink(missing_ok=True)
-            raise
-        sync(self.stage)
-
-    def publish(self, prepared: str, name: str) -> None:
-        """Make a prepared file the live file `name`: one rename, which needs no space."""
-        target = self.live / name
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            (self.stage / prepared).rename(target)
-        except FileNotFoundError as error:
-            raise self._lost(name) from error
-        sync(target.parent)
-
-    def _lost(self, name: str) -> LeaseLost:
-        return LeaseLost(
-            f"the claim {self.stage.name} on {self.live} was taken over: {name} was not written",
-            remedy="see `onlyvips-release status`: another controller holds the platform now",
-        )
+"""The only safe weights there are: all users on stable, or all on the canary arm."""
 
 
 class FileLease:
@@ -121,19 +74,17 @@ class FileLease:
         else:
             renewed, waited = before is not None, 0.0
         self._watch = (mark, renewed, waited, now)
-        return Claim(
-            fence=fence,
-            who=describe(record) if record else "somebody (its record is gone)",
-            what=record.get("what", ""),
-            safe_weight=record.get("safe_weight", 0),
-            released=record.get("released", False),
-            expired=waited >= record.get("seconds", self.seconds) or (bool(record) and not alive(record)),
-            renewed=renewed,
-        )
+        expired = waited >= record.get("seconds", self.seconds) or (bool(record) and not alive(record))
+        return claim_of(record, fence, expired=expired, renewed=renewed)
 
     def acquire(self, what: str) -> int:
-        """Take the claim. Raises LeaseHeld as soon as a renewal was seen, or when somebody else was faster."""
-        self.live.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Take the claim. Raises LeaseHeld as soon as a renewal was seen, or when somebody else was faster.
+
+        Raises Refused where others may write the platform's folders, but never for who protects users (`SHORT`).
+        """
+        make_folder(self.live)
+        if what not in SHORT:
+            refuse_shared([self.live, *layout.Layout.at(self.live.parent).folders()])
         mark, _, waited, looked = self._watch
         self._watch = (mark, False, waited, looked)
         begun = self.clock.monotonic()
@@ -200,9 +151,9 @@ class FileLease:
             remove(self.files.stage)
         self.fence = fence + 1
         self._record = {"v": 1, "fence": self.fence, "what": what, "seconds": self.seconds, **holder()}
-        claim = self.live / f"claim-{fence}-{secrets.token_hex(4)}"
-        claim.mkdir(mode=0o700)
-        self.files = StagedFiles(self.live, claim)
+        folder = layout.claim_folder(self.live, fence, mark())
+        make_folder(folder)
+        self.files = StagedFiles(self.live, folder)
         self.files.prepare("claim", b"")
         for self.safe_weight in SAFE:
             self.files.prepare(f"lease-{self.safe_weight}.json", self._encoded(0, released=False))
@@ -214,22 +165,22 @@ class FileLease:
 
     def _take(self, fence: int) -> None:
         """One winner; then look again: a higher or revoked number means that we came too late."""
-        files, stage = self._mine(RECORD), self.live / f"stage-{fence}"
+        files, folder = self._mine(LEASE), layout.stage_folder(self.live, fence)
         try:
-            files.stage.rename(stage)
+            files.stage.rename(folder)
         except OSError:
             self._give_up(files.stage, fence)
         late = max(read_lease(self.live).get("fence", 0) + 1, highest(self.live)) > fence
-        if late or list(self.live.glob(f"revoked-{fence}-*")):
-            self._give_up(stage, fence)
-        files.stage = stage
+        if late or layout.is_revoked(self.live, fence):
+            self._give_up(folder, fence)
+        files.stage = folder
         for number, lower in stages(self.live):
             if number < fence:
                 with contextlib.suppress(FileNotFoundError):
-                    lower.rename(self.live / f"revoked-{number}-{secrets.token_hex(4)}")
+                    lower.rename(layout.revoked_folder(self.live, number, mark()))
         try:
             self.safe_weight = read_lease(self.live).get("safe_weight", 0)  # final: its holder cannot write any more
-            files.publish(f"lease-{self.safe_weight}.json", RECORD)
+            files.publish(f"lease-{self.safe_weight}.json", LEASE)
         except LeaseLost:
             self._give_up(files.stage, fence)
 
@@ -239,11 +190,8 @@ class FileLease:
         raise LeaseHeld(f"somebody else took claim number {fence} just now", remedy="try again")
 
     def _purge(self) -> None:
-        """Folders that nobody can use any more: revoked stages, and claims on numbers that are taken."""
-        for path in self.live.iterdir():
-            match = re.match(r"(?:revoked|claim)-(\d+)", path.name)
-            if match and int(match[1]) < self.fence:
-                remove(path)
+        for path in layout.leftovers(self.live, self.fence):
+            remove(path)
 
     # --- renewing it --------------------------------------------------------------------------------------------------
 
@@ -255,7 +203,7 @@ class FileLease:
     def _write(self, *, released: bool) -> None:
         with self._lock:
             self._counter += 1
-            self._mine(RECORD).write(RECORD, self._encoded(self._counter, released=released))
+            self._mine(LEASE).write(LEASE, self._encoded(self._counter, released=released))
 
     def _heartbeat(self) -> None:
         """Speaks for the main loop, but only until its deadline. A full disk is no renewal, and may end."""
@@ -271,11 +219,16 @@ class FileLease:
                 continue
 
 
+def mark() -> str:
+    """A name that no other process chooses."""
+    return os.urandom(4).hex()
+
+
 def holder() -> dict[str, Any]:
     """Who this process is: host, user, pid, when it began, and in which space of pids (containers share host names)."""
     pid = os.getpid()
     return {
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "user": getpass.getuser(),
         "pid": pid,
         "started": birth(pid),
@@ -285,7 +238,7 @@ def holder() -> dict[str, Any]:
 
 def me() -> str:
     """Who calls, for people."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"{getpass.getuser()}@{os.uname().nodename}"
 
 
 def pid_space() -> int:
@@ -297,35 +250,48 @@ def pid_space() -> int:
 
 def alive(found: Mapping[str, Any]) -> bool:
     """False only when the holder is surely gone: its process ended on this very host."""
-    if (found["host"], found["space"]) != (socket.gethostname(), pid_space()):
+    if (found["host"], found["space"]) != (os.uname().nodename, pid_space()):
         return True
     return Process(found["pid"], found["started"]).alive()
 
 
-def held(live: Path) -> dict[str, Any]:
-    """The lease record while a living process holds it, else {}. Reads only."""
-    found = read_lease(live)
-    return found if found and not found["released"] and alive(found) else {}
+def current_claim(live: Path) -> Claim | None:
+    """The claim on a platform after one look, None = there never was one. Only reads.
+
+    It is `expired` unless its record names a process that may live.
+    """
+    record = read_lease(live)
+    fence = max(record.get("fence", 0), highest(live))
+    return claim_of(record, fence, expired=not (record and alive(record))) if fence else None
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """Who holds a lease, in words."""
-    return f"{found['what']} by {found['user']} on {found['host']} (pid {found['pid']})"
+def held_by(live: Path) -> str:
+    """Who holds a platform, in words, while that process lives; "" = nobody. Only reads."""
+    claim = current_claim(live)
+    return "" if claim is None or claim.released or claim.expired else claim.who
+
+
+def claim_of(record: Mapping[str, Any], fence: int, *, expired: bool, renewed: bool = False) -> Claim:
+    """A claim from its record; {} = the record is gone."""
+    who = "{what} by {user} on {host} (pid {pid})".format_map(record) if record else "somebody (its record is gone)"
+    return Claim(
+        fence=fence,
+        who=who,
+        what=record.get("what", ""),
+        safe_weight=record.get("safe_weight", 0),
+        released=record.get("released", False),
+        expired=expired,
+        renewed=renewed,
+    )
 
 
 def read_lease(live: Path) -> dict[str, Any]:
     """The lease record, {} when there is none (written whole by rename, so it is never torn)."""
     try:
-        record: dict[str, Any] = json.loads((live / RECORD).read_bytes())
+        record: dict[str, Any] = json.loads((live / LEASE).read_bytes())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return record
-
-
-def stages(live: Path) -> list[tuple[int, Path]]:
-    """Stage folders by fence."""
-    found = ((re.fullmatch(r"stage-(\d+)", path.name), path) for path in live.glob("stage-*"))
-    return sorted((int(match[1]), path) for match, path in found if match)
 
 
 def highest(live: Path) -> int:
@@ -336,16 +302,10 @@ def highest(live: Path) -> int:
 def remove(folder: Path) -> None:
     """Take a stage or claim folder away; others may do the same at the same time."""
     with contextlib.suppress(OSError):
-        gone = folder.with_name(f"revoked-0-{secrets.token_hex(4)}")
+        gone = layout.revoked_folder(folder.parent, 0, mark())
         folder.rename(gone)
         folder = gone
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def sync(folder: Path) -> None:
-    """fsync of a folder: a rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()

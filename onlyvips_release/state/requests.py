@@ -1,4 +1,4 @@
-"""What a person asks of a running release: `live/request.json`, written by another command, read at every beat."""
+"""What an operator asks of a running release: `live/request.json`, written by another command, read at every poll."""
 
 from __future__ import annotations
 
@@ -6,29 +6,45 @@ import json
 from pathlib import Path
 
 from onlyvips_release.core.model import Request
+from onlyvips_release.errors import Refused
+from onlyvips_release.state.files import write_whole
 
 
 class RequestFile:
-    """One wish at a time; reading takes it away."""
+    """One request at a time; taking it is what tells its author that the controller has it."""
 
-    def __init__(self, live: Path) -> None:
-        self.path = live / "request.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def take(self) -> Request | None:
-        """The request since the last call, None = nothing (an unreadable file is nothing, and is taken away)."""
+        """Take the request that waits, None = none does. One that cannot be read is a request for "unknown"."""
+        taken = self.path.with_suffix(".taken")
         try:
-            found = json.loads(self.path.read_bytes())
+            self.path.rename(taken)
         except FileNotFoundError:
             return None
-        except ValueError:
-            found = {}
-        self.path.unlink(missing_ok=True)
-        if not isinstance(found, dict) or "what" not in found:
-            return None
-        return Request(str(found["what"]), str(found.get("by", "somebody")), reason=str(found.get("reason", "")))
+        try:
+            fields = json.loads(taken.read_bytes())
+            request = Request(str(fields["what"]), str(fields["by"]), reason=str(fields.get("reason", "")))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            request = Request("unknown", "somebody", reason=f"{self.path.name} held no request")
+        taken.unlink()
+        return request
 
     def ask(self, request: Request) -> None:
-        """Leave a request for the controller that holds the lease."""
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"what": request.what, "by": request.by, "reason": request.reason}))
-        temporary.rename(self.path)
+        """Leave a request for the controller that holds the lease. Raises Refused while another one waits.
+
+        Only `abort` replaces another one.
+        """
+        if request.what != "abort" and self.waits():
+            raise Refused("another request waits for the running release", remedy="try again in a few seconds")
+        fields = {"what": request.what, "by": request.by, "reason": request.reason}
+        write_whole(self.path, json.dumps(fields).encode())
+
+    def waits(self) -> bool:
+        """Whether a request was left that no controller has taken."""
+        return self.path.exists()
+
+    def withdraw(self) -> None:
+        """Take a request back that no controller has taken; nothing to do where there is none."""
+        self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Requests of suites: clients that make a *connection* again, remember what was said, and let secrets be learned."""
+"""HTTP clients of suites: they repeat a *connection*, keep the last exchanges, and learn the secrets in them."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ import tenacity
 
 from onlyvips_release.suites.context import Target
 from onlyvips_release.suites.secrets import Mask
+from onlyvips_release.suites.stream import Exchange
 
 ATTEMPTS, WITHIN, PAUSE = 3, 5.0, 0.2
 """A connection is tried so often, for so many seconds in all, with so many seconds between."""
 KEPT = 3
-"""Requests that are told with a failure: the last ones of the test."""
+"""Requests that are shown with a failure: the last ones of the test."""
 BODY = 600
-"""Characters of a body that are told."""
+"""Characters of a body that are shown."""
 LONGEST_FORM = 200
 """Bytes within which a form has its first `=`."""
 
 
+SHOWN_HEADERS = ("content-type", "location", "x-onlyvips-arm", "x-onlyvips-revision", "x-ratelimit-remaining")
+
+
 @dataclass
-class Spoken:
-    """One request and what came of it."""
+class Sent:
+    """One request and what came of it: a response, or an error."""
 
     request: httpx.Request
     response: httpx.Response | None = None
     error: str = ""
 
-    def told(self, mask: Mask) -> dict[str, str]:
-        """As two texts without secrets."""
-        sent, got = self.request, self.response
+    def exchange(self, mask: Mask) -> Exchange:
+        """As texts without secrets."""
+        sent, answer = self.request, self.response
         pin = " pinned" if "x-onlyvips-pin" in sent.headers else ""
         who = " signed in" if "authorization" in sent.headers else ""
         request = f"{sent.method} {sent.url} (host {sent.headers.get('host', '')}{pin}{who}) {cut(sent.content)}"
         response = self.error
-        if got is not None:
-            said = [f"{name}: {got.headers[name]}" for name in TOLD_HEADERS if name in got.headers]
-            took = got.elapsed.total_seconds() * 1000
-            response = f"HTTP {got.status_code} in {took:.0f} ms ({', '.join(said)}) {cut(got.content)}"
-        return {"request": mask(request).strip(), "response": mask(response).strip()}
-
-
-TOLD_HEADERS = ("content-type", "location", "x-onlyvips-arm", "x-onlyvips-revision", "x-ratelimit-remaining")
+        if answer is not None:
+            headers = [f"{name}: {answer.headers[name]}" for name in SHOWN_HEADERS if name in answer.headers]
+            took = answer.elapsed.total_seconds() * 1000
+            response = f"HTTP {answer.status_code} in {took:.0f} ms ({', '.join(headers)}) {cut(answer.content)}"
+        return Exchange(mask(request).strip(), mask(response).strip())
 
 
 def cut(data: bytes) -> str:
@@ -68,14 +69,14 @@ class Connections:
     def __init__(self, arguments: dict[str, Any], mask: Mask) -> None:
         self.arguments, self.mask = arguments, mask
         self.clients: dict[tuple[str, str], httpx.Client] = {}
-        self.spoken: deque[Spoken] = deque(maxlen=KEPT)
+        self.sent: deque[Sent] = deque(maxlen=KEPT)
         self.retries = 0
         self.address = f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}"
 
     def begin(self) -> None:
         """Another test runs from now on."""
         self.retries = 0
-        self.spoken.clear()
+        self.sent.clear()
 
     def client(self, target: Target, arm: str) -> httpx.Client:
         """The client of a service's arm."""
@@ -91,24 +92,25 @@ class Connections:
 
     def _connect(self, target: Target, arm: str) -> httpx.Client:
         own = {"User-Agent": "onlyvips-release", "X-Forwarded-For": self.address, **target.headers[arm]}
-        given = {"timeout": httpx.Timeout(10, connect=1.5), "transport": Patient(self), **self.arguments}
-        hooks = {"response": [self._heard]}
+        given = {"timeout": httpx.Timeout(10, connect=1.5), "transport": RetryingTransport(self), **self.arguments}
+        hooks = {"response": [self._keep]}
         headers = {**own, **given.pop("headers", {})}
         return httpx.Client(base_url=target.urls[arm], headers=headers, event_hooks=hooks, **given)
 
-    def _heard(self, response: httpx.Response) -> None:
+    def _keep(self, response: httpx.Response) -> None:
         response.read()
-        self.spoken[-1].response = response
+        self.sent[-1].response = response
         self.mask.learn_from(dict(response.request.headers))
         self.mask.learn_from([{"set-cookie": value} for value in response.headers.get_list("set-cookie")])
         self.mask.learn_from(parsed(response.request.content))
         self.mask.learn_from(parsed(response.content))
 
-    def _again(self, _: object) -> None:
+    def count_retry(self, _: object) -> None:
+        """One more connection of this test had to be made again."""
         self.retries += 1
 
 
-class Patient(httpx.HTTPTransport):
+class RetryingTransport(httpx.HTTPTransport):
     """A transport that connects again."""
 
     def __init__(self, connections: Connections) -> None:
@@ -118,23 +120,23 @@ class Patient(httpx.HTTPTransport):
             retry=tenacity.retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout)),
             stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(WITHIN),
             wait=tenacity.wait_fixed(PAUSE),
-            before_sleep=connections._again,
+            before_sleep=connections.count_retry,
             reraise=True,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One request, remembered whatever comes of it."""
-        spoken = Spoken(request)
-        self.connections.spoken.append(spoken)
+        """One request, kept whatever comes of it."""
+        sent = Sent(request)
+        self.connections.sent.append(sent)
         try:
             return self.retrying(super().handle_request, request)
         except httpx.HTTPError as error:
-            spoken.error = f"no answer: {type(error).__name__}: {error}"
+            sent.error = f"no answer: {type(error).__name__}: {error}"
             raise
 
 
 def parsed(body: bytes) -> object:
-    """What a body says, as JSON or as a form; pages and the like say nothing."""
+    """A body that is JSON or a form, as values; None for pages and the like."""
     if body[:1] in (b"{", b"["):
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(body)

@@ -1,4 +1,4 @@
-"""What a suite tests: each service's URLs, what reaches either arm, and what the release runner knows of it."""
+"""What a suite tests: each service's URLs and the headers that reach either arm; and the file ONLYVIPS_CONTEXT."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from onlyvips_release.codec import decode, encode
+from onlyvips_release.core.model import Arm
+from onlyvips_release.core.suite import InstanceContext, ServiceContext, SuiteContext
+from onlyvips_release.environment import read_environment
 
 ADMIN = "ONLYVIPS_ADMIN_TOKEN"
 """The variable with an admin's bearer token; checks that need none run without it."""
@@ -38,20 +43,25 @@ class Options(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """One service as a suite sees it. `urls` and `headers` by arm; `facts`: what the runner knows, or {}.
+    """One service as a suite sees it: `urls` and `headers` by arm; `context`: what else is known of the service.
 
-    Pins are secrets: neither headers nor facts appear in the representation that pytest prints with a failure.
+    Pins are secrets: neither headers nor context appear in the representation that pytest prints with a failure.
     """
 
     name: str
     arm: str
     urls: dict[str, str]
     headers: dict[str, dict[str, str]] = field(repr=False)
-    facts: dict[str, Any] = field(repr=False)
+    context: ServiceContext = field(repr=False)
 
     def __str__(self) -> str:
         """As titles name it."""
         return self.name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The context as the JSON object that the release runner wrote; what is not known is left out."""
+        return {key: value for key, value in encode(self.context).items() if value not in ("", None, {})}
 
     @property
     def routed(self) -> bool:
@@ -60,30 +70,30 @@ class Target:
 
     @property
     def revision(self) -> str:
-        """The revision that must answer; "" = nobody said."""
+        """The revision that must answer; "" = not known."""
         return self.revision_of(self.arm)
 
     def revision_of(self, arm: str) -> str:
-        """The revision of an arm; "" = nobody said."""
-        return str(self.facts.get("revisions", {}).get(arm, ""))
+        """The revision of an arm; "" = not known."""
+        return self.context.revisions.get(arm, "")
 
     @property
     def instances(self) -> list[dict[str, Any]]:
-        """The instances of the revision under test."""
+        """The instances of the revision under test, as JSON objects."""
         return self.instances_of(self.arm)
 
     def instances_of(self, arm: str) -> list[dict[str, Any]]:
-        """The instances of an arm's revision."""
-        return [i for i in self.facts.get("instances", ()) if i["revision"] == self.revision_of(arm)]
+        """The instances of an arm's revision, as JSON objects."""
+        return [encode(instance) for instance in self._running(arm)]
 
     @property
     def logs(self) -> list[str]:
         """Where the revision under test writes its log."""
-        return [i["log"] for i in self.instances if i.get("log")]
+        return [instance.log for instance in self._running(self.arm) if instance.log]
 
     def has(self, need: str) -> bool:
         """Whether it offers one of NEEDS. A process service whose instance vanished still has processes to check."""
-        instances = self.facts.get("instances", ())
+        instances = self.context.instances
         match need:
             case "http":
                 return self.routed
@@ -92,35 +102,43 @@ class Target:
             case "revision":
                 return bool(self.revision)
             case "process":
-                return any(i.get("pid") for i in instances)
+                return any(instance.pid for instance in instances)
             case "log":
-                return any(i.get("log") for i in instances)
+                return any(instance.log for instance in instances)
             case _:
-                return bool(self.facts.get(need))
+                return bool(getattr(self.context, need))
 
-    def secrets(self) -> list[str]:
-        """Pins, with and without their arm, and the admin's token."""
-        pins = [str(pin) for pin in self.facts.get("pins", {}).values()]
-        admin = self.facts.get("admin")
-        return [*pins, *(pin.partition("-")[2] for pin in pins), *([admin] if admin else [])]
+    def _running(self, arm: str) -> list[InstanceContext]:
+        return [i for i in self.context.instances if i.revision == self.revision_of(arm)]
 
 
 @dataclass(frozen=True)
 class Targets:
-    """All services under test. `release`: id, weight, step, arm, suite and gate, {} outside of a release.
+    """All services under test; `context` None = outside of a release.
 
-    `origin`: where they come from, "" = there are none and `problem` says why.
+    `origin`: where they come from (context, option, environment, ini), "" = there are none, for the reason `problem`.
     """
 
     services: dict[str, Target]
-    release: dict[str, Any]
+    context: SuiteContext | None = None
     origin: str = ""
     problem: str = NO_TARGET
+
+    @property
+    def release(self) -> dict[str, Any]:
+        """Id, weight, step, arm, suite, gate and metrics of the release, as a JSON object; {} outside of a release."""
+        keys = encode(self.context) if self.context else {}
+        return {key: value for key, value in keys.items() if key != "services"}
+
+    @property
+    def gate(self) -> str:
+        """The lowest severity whose failure counts, as the plan says; "" outside of a release."""
+        return self.context.gate if self.context else ""
 
 
 def read_targets(config: Options) -> Targets:
     """Option, then environment (the runner's ONLYVIPS_CONTEXT before ONLYVIPS_TARGET), then ini file."""
-    env = os.environ
+    env = read_environment().variables
     chosen = config.getoption("--release-target")
     path, named = env.get("ONLYVIPS_CONTEXT"), env.get("ONLYVIPS_TARGET", "").split()
     if path and not chosen:
@@ -128,23 +146,23 @@ def read_targets(config: Options) -> Targets:
     origin = "option" if chosen else "environment" if named else "ini"
     chosen = chosen or named or config.getini("release_target")
     if not chosen:
-        return Targets({}, {})
+        return Targets({})
     named = env.get("ONLYVIPS_STABLE", "").split()
     stable = config.getoption("--release-stable") or named or config.getini("release_stable")
-    said = config.getoption("--release-revision") or env.get("ONLYVIPS_REVISION", "")
-    facts = {"admin": env[ADMIN]} if env.get(ADMIN) else {}
-    return Targets(given(chosen, stable, said or str(config.getini("release_revision")), facts), {}, origin)
+    revision = config.getoption("--release-revision") or env.get("ONLYVIPS_REVISION", "")
+    revision = revision or str(config.getini("release_revision"))
+    return Targets(from_urls(chosen, stable, revision, env.get(ADMIN, "")), origin=origin)
 
 
-def given(chosen: list[str], stable: list[str], revision: str, facts: dict[str, Any]) -> dict[str, Target]:
-    """Targets of bare URLs."""
+def from_urls(chosen: list[str], stable: list[str], revision: str, admin: str) -> dict[str, Target]:
+    """Targets of bare URLs, each `[SERVICE=]URL`."""
     pairs = {"canary": dict(split(text) for text in chosen), "stable": dict(split(text) for text in stable)}
-    known = facts | ({"revisions": {"canary": revision}} if revision else {})
-    found = {}
+    context = ServiceContext(admin=admin, revisions={"canary": revision} if revision else {})
+    targets = {}
     for name in pairs["canary"]:
         urls = {arm: urls[name] for arm, urls in pairs.items() if name in urls}
-        found[name] = Target(name, "canary", urls, {arm: {} for arm in urls}, known)
-    return found
+        targets[name] = Target(name, "canary", urls, {arm: {} for arm in urls}, context)
+    return targets
 
 
 def split(text: str) -> tuple[str, str]:
@@ -156,18 +174,30 @@ def split(text: str) -> tuple[str, str]:
 def from_context(path: Path) -> Targets:
     """The targets of the release runner's file. One that cannot be used is a fault only where a test needs it."""
     try:
-        found = json.loads(path.read_text())
-        arm = found["arm"]
-        services = {name: in_context(name, arm, facts) for name, facts in found.get("services", {}).items()}
+        context = read_context(path)
+        arm = Arm(str(context.arm))
+        services = {name: through_router(name, arm, service) for name, service in context.services.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Targets({}, {}, problem=f"ONLYVIPS_CONTEXT cannot be used: {type(error).__name__}: {error}")
+        return Targets({}, problem=f"ONLYVIPS_CONTEXT cannot be used: {type(error).__name__}: {error}")
     usable = {name: target for name, target in services.items() if target.routed or arm == "stable" or target.instances}
-    return Targets(usable, {key: value for key, value in found.items() if key != "services"}, "context")
+    return Targets(usable, context, "context")
 
 
-def in_context(name: str, arm: str, facts: dict[str, Any]) -> Target:
-    """A target of the release runner: the router's URL, told apart by pin. Without traffic there is no URL."""
-    if not facts.get("url"):
-        return Target(name, arm, {}, {}, facts)
-    headers = {a: {"Host": facts["host"], "x-onlyvips-pin": pin} for a, pin in facts["pins"].items()}
-    return Target(name, arm, dict.fromkeys(headers, facts["url"]), headers, facts)
+def through_router(name: str, arm: Arm, context: ServiceContext) -> Target:
+    """A target behind the release's router, whose arms the pins choose. A service without traffic has no URL."""
+    if not context.url:
+        return Target(name, arm, {}, {}, context)
+    headers = {a: {"Host": context.host, "x-onlyvips-pin": pin} for a, pin in context.pins.items()}
+    return Target(name, arm, dict.fromkeys(headers, context.url), headers, context)
+
+
+def read_context(path: Path) -> SuiteContext:
+    """What the release runner wrote; raises an OSError or any error of a file that is no context."""
+    context: SuiteContext = decode(SuiteContext, json.loads(path.read_text()))
+    return context
+
+
+def write_context(context: SuiteContext, path: Path) -> None:
+    """Write a new file that only its owner may read: it holds pins and tokens."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(encode(context), file)

@@ -1,4 +1,4 @@
-"""What checks are written with: failures that say what was expected, what came, and the limit.
+"""The functions that checks are written with: their failures name what was expected, what came, and the limit.
 
 The plugin adds to each failure the last requests and answers (without secrets) and where the logs lie.
 """
@@ -45,11 +45,11 @@ def body_of(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
     kind = answer.headers.get("content-type", "none")
     require("json" in kind, f"{path}: content type", expected="application/json", got=kind)
     try:
-        found = answer.json()
+        body = answer.json()
     except ValueError as error:
         raise Mismatch(f"{path}: body", "JSON", error) from None
-    require(isinstance(found, dict), f"{path}: body", expected="an object", got=type(found).__name__)
-    return dict(found)
+    require(isinstance(body, dict), f"{path}: body", expected="an object", got=type(body).__name__)
+    return dict(body)
 
 
 def field(body: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:

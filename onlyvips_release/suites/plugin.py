@@ -1,26 +1,28 @@
-"""pytest as a gate: options, markers, fixtures, and failures that tell request, answer and logs without secrets.
+"""pytest as a gate: options, markers, fixtures, and failures with requests, answers and logs, without secrets.
 
-Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is asked to: the
+Loaded in every pytest run of an environment, so it imports nothing heavy and does nothing unless it is switched on: the
 event stream needs `--release-events`, the guard the ini key `release_guard`, the fixtures a target.
 
-What does not apply is not generated: a test that asks for `service` exists once for each service that has what the
-test needs (markers `service`, `needs`, and the fixtures that it asks for); the rest is listed as "not tested".
+What does not apply is not generated: a test that uses `service` exists once for each service that has what the
+test needs (markers `service`, `needs`, and the fixtures that it uses); the rest is listed as "not tested".
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from onlyvips_release.codec import encode
 from onlyvips_release.core.plan import SEVERITIES
+from onlyvips_release.environment import read_environment
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
+from onlyvips_release.suites.controller import Census, Controller, StreamFile, is_worker
 from onlyvips_release.suites.expect import Mismatch
 from onlyvips_release.suites.secrets import Mask, secrets_in
-from onlyvips_release.suites.stream import Census, Gate, Stream, is_worker
+from onlyvips_release.suites.stream import Detail, Exchange
 
 if TYPE_CHECKING:
     import httpx
@@ -84,14 +86,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error::pytest.PytestReturnNotNoneWarning")
         config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
     targets = config.stash[TARGETS] = read_targets(config)
-    known = [secret for target in targets.services.values() for secret in target.secrets()]
-    mask = config.stash[MASK] = Mask([*known, *secrets_in(os.environ)])
+    hidden = [secret for target in targets.services.values() for secret in target.context.secrets]
+    mask = config.stash[MASK] = Mask([*hidden, *secrets_in(read_environment().variables)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
     path = config.getoption("--release-events")
     if not is_worker(config) and (path or config.getini("release_guard")):
-        stream = Stream(path, config.getoption("--release-run"), mask)
-        config.pluginmanager.register(Gate(config, stream, census, targets), "onlyvips-release-gate")
+        stream = StreamFile(path, config.getoption("--release-run"), mask)
+        controller = Controller(config, stream, census, targets)
+        config.pluginmanager.register(controller, "onlyvips-release-controller")
 
 
 @pytest.hookimpl(trylast=True)
@@ -112,7 +115,7 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Connections that are made again, and what is said, belong to this test from now on."""
+    """Connections that are made again, and requests, belong to this test from now on."""
     if connections := item.config.stash.get(CONNECTIONS, None):
         connections.begin()
     return (yield)
@@ -122,8 +125,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The exception (Allure reads it) and the report lose their secrets; a failure tells what was said and where logs
-    lie."""
+    """The exception (Allure reads it) and the report lose their secrets; a failure gets its last requests and logs."""
     mask = item.config.stash[MASK]
     connections = item.config.stash.get(CONNECTIONS, None)
     if connections and connections.retries:
@@ -133,15 +135,15 @@ def pytest_runtest_makereport(
         error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
     report = yield
     if report.failed and call.excinfo is not None:
-        spoken = [each.told(mask) for each in connections.spoken] if connections else []
-        tell(report, call.excinfo, spoken, logs_of(item))
+        exchanges = [sent.exchange(mask) for sent in connections.sent] if connections else []
+        describe(report, call.excinfo, exchanges, logs_of(item))
     return conceal(report, mask)
 
 
-def tell(
-    report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], spoken: list[dict[str, str]], logs: str
+def describe(
+    report: pytest.TestReport, caught: pytest.ExceptionInfo[BaseException], exchanges: list[Exchange], logs: str
 ) -> None:
-    """Expected, got, limit, requests and answers, logs: as text for people, and as fields for reports."""
+    """Expected, got, limit, requests and answers, logs: as text for people, and in parts for reports."""
     error, text = caught.value, [f"{caught.exconly()}\n{report.longreprtext}"]
     fields = {"expected": "", "got": str(error), "limit": ""}
     if isinstance(error, Mismatch):
@@ -149,10 +151,12 @@ def tell(
         text = [f"{error.what} (at {[f for f in frames if not f.startswith('expect.py:')][-1]})"]
         fields = {"expected": error.expected, "got": error.got, "limit": error.limit or "none"}
         text += [f"  {name}: {value}" for name, value in fields.items()]
-    text += [f"  {name}: {each[name]}" for each in spoken for name in ("request", "response")]
+    for one in exchanges:
+        text += [f"  request: {one.request}", f"  response: {one.response}"]
     if len(text) > 1:
         report.longrepr = "\n".join([*text, f"  logs: {logs}"])
-    vars(report)["onlyvips"] = {**fields, "spoken": spoken, "logs": logs}  # travels with the report, also from workers
+    detail = Detail(**fields, exchanges=tuple(exchanges), logs=logs)
+    vars(report)["onlyvips"] = encode(detail)  # JSON, because reports travel from xdist's workers to the controller
 
 
 def logs_of(item: pytest.Item) -> str:
@@ -198,14 +202,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def severity_of(item: pytest.Item) -> str:
     """Of the marker, else of Allure's own, else normal. A marker without exactly one level has none."""
     if marker := item.get_closest_marker("severity"):
-        return word(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
-    for found in item.iter_markers("allure_label"):
-        if found.kwargs.get("label_type") == "severity" and found.args:
-            return word(found.args[0])
+        return level_of(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else ""
+    for label in item.iter_markers("allure_label"):
+        if label.kwargs.get("label_type") == "severity" and label.args:
+            return level_of(label.args[0])
     return "normal"
 
 
-def word(level: object) -> str:
+def level_of(level: object) -> str:
     """The level of a text or of an enumeration."""
     return str(getattr(level, "value", level))
 
@@ -271,7 +275,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def needs_of(item: Any) -> list[str]:
-    """What a test asks for by marker."""
+    """What a test needs by marker."""
     return [str(need) for mark in item.iter_markers("needs") for need in mark.args]
 
 
@@ -279,7 +283,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`service` is each service that the marker names (else each with HTTP, or with what is needed) and that fits."""
     targets = metafunc.config.stash[TARGETS].services
     item = metafunc.definition
-    if not targets or not asks_for_us(item):
+    if not targets or not uses_our_service(item):
         return
     marked = needs_of(item)
     needs = {need for need in marked if need in NEEDS} | implied(metafunc.fixturenames)
@@ -298,25 +302,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def implied(fixtures: Iterable[str]) -> set[str]:
-    """What a test needs because of the fixtures that it asks for."""
-    asked = set(fixtures)
-    http = {"http"} if asked & {"api", "onlyvips_api", "stable_api"} else set()
-    return http | ({"stable"} if "stable_api" in asked else set())
+    """What a test needs because of the fixtures that it uses."""
+    names = set(fixtures)
+    http = {"http"} if names & {"api", "onlyvips_api", "stable_api"} else set()
+    return http | ({"stable"} if "stable_api" in names else set())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A missing target is a usage error, never a skip (on xdist's workers the fixture says it)."""
+    """A missing target is a usage error, never a skip (on xdist's workers the fixture raises it)."""
     targets = session.config.stash[TARGETS]
-    if not is_worker(session.config) and not targets.services and any(asks_for_us(item) for item in session.items):
+    if not is_worker(session.config) and not targets.services and any(uses_our_service(item) for item in session.items):
         raise pytest.UsageError(targets.problem)
 
 
-def asks_for_us(item: Any) -> bool:
+def uses_our_service(item: Any) -> bool:
     """Whether a test's `service` is our fixture, and not a parameter or a fixture of its own."""
     own = {name.strip() for mark in item.iter_markers("parametrize") for name in names_of(mark.args[0])}
-    found = getattr(item, "_fixtureinfo", None)
-    kept: Any = found.name2fixturedefs.get("service", ()) if found else ()
-    return "service" not in own and bool(kept) and kept[-1].func.__module__ == __name__
+    info = getattr(item, "_fixtureinfo", None)
+    definitions: Any = info.name2fixturedefs.get("service", ()) if info else ()
+    return "service" not in own and bool(definitions) and definitions[-1].func.__module__ == __name__
 
 
 def names_of(argument: Any) -> list[str]:
@@ -354,9 +358,9 @@ def _connections(request: pytest.FixtureRequest, api_client_args: dict[str, Any]
     from onlyvips_release.suites.client import Connections  # noqa: PLC0415 - only where a suite talks to a service
 
     stash = request.config.stash
-    found = stash[CONNECTIONS] = Connections(api_client_args, stash[MASK])
-    yield found
-    found.close()
+    connections = stash[CONNECTIONS] = Connections(api_client_args, stash[MASK])
+    yield connections
+    connections.close()
     del stash[CONNECTIONS]
 
 
@@ -382,8 +386,8 @@ def stable_api(service: Target, _connections: Connections) -> httpx.Client:
 def metrics(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the judge had counted when this run began: service -> metric -> arm -> [bad, total]; {} outside of a
     release."""
-    found: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
-    return found
+    counts: dict[str, Any] = request.config.stash[TARGETS].release.get("metrics", {})
+    return counts
 
 
 @pytest.fixture(scope="session")

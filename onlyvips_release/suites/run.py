@@ -1,15 +1,9 @@
-"""Suites as gates: pytest in a subprocess, the verdict from its event stream, fail-closed (verdict.md sections 3 to 5).
-
-An exit code is no verdict: ten of the 46 known hostile suites exit 0 although something failed or was not proved. So
-the code may only make a verdict worse, and only what the stream proves counts.
-"""
+"""Runs a suite as a gate: pytest in a process group of its own, with two clocks; its event stream makes the verdict."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import os
 import secrets
 import shutil
 import signal
@@ -17,34 +11,33 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onlyvips_release.clients.process import Process, end, family, send, spawn
 from onlyvips_release.core.model import SuiteResult, Verdict
-from onlyvips_release.core.plan import SEVERITIES, Suite
 from onlyvips_release.core.ports import Clock, SuiteRequest
+from onlyvips_release.core.reasons import SuiteReason
+from onlyvips_release.core.suite import Access, SuiteContext
 from onlyvips_release.errors import TargetError
+from onlyvips_release.state.layout import SUITES
+from onlyvips_release.suites.context import write_context
 from onlyvips_release.suites.secrets import Mask
+from onlyvips_release.suites.tally import Conclusion, Tally, Terms
 
 SILENCE = 60.0
 """Seconds without an event after which a suite is taken for hung."""
 
-LAST_WORDS = 5.0
-"""Seconds that a suite has to write its report after a critical failure was acted upon."""
+REPORT_GRACE = 5.0
+"""Seconds left to pytest to write its report after a critical failure."""
 
-INTERRUPTED, TERMINATED = 2.0, 1.0
-"""Seconds that a suite has to end after SIGINT, and then after SIGTERM."""
-
-RETRIES = 3
-"""So many repeated connections in one suite are a failed check of their own."""
+INTERRUPT_GRACE, TERMINATE_GRACE = 2.0, 1.0
+"""Seconds left to pytest to end after SIGINT, and then after SIGTERM."""
 
 USAGE = 4
 """pytest's exit code for a command line, a conftest or a marker that cannot be used."""
 
-STOPPING = ("blocker", "critical")
-OURS = ("smoke_tests", "canary_checks")
+SHIPPED = ("smoke_tests", "canary_checks")
 """The suites that come with the tool."""
 
 FLAGS = (
@@ -57,220 +50,48 @@ FLAGS = (
     "-W",
     "error::pytest.PytestUnhandledThreadExceptionWarning",
 )
-ELSEWHERE = ("ONLYVIPS_TARGET", "ONLYVIPS_STABLE", "ONLYVIPS_REVISION")
-"""Variables that would point a suite at something else than the release; they stay outside."""
-
-
-# --- pure: events to a verdict ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Tally:
-    """What the events of one run have said so far."""
-
-    suite: Suite
-    run: str
-    started: bool = False
-    origin: str = ""
-    blind: list[str] = field(default_factory=list)
-    damaged: int = 0
-    planned: list[str] = field(default_factory=list)
-    deselected: set[str] = field(default_factory=set)
-    lost: set[str] = field(default_factory=set)
-    collect_errors: list[str] = field(default_factory=list)
-    reported: set[str] = field(default_factory=set)
-    passed: set[str] = field(default_factory=set)
-    surprising: set[str] = field(default_factory=set)
-    attempts: dict[str, int] = field(default_factory=dict)
-    failures: list[tuple[str, str, str]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    workers_down: int = 0
-    retries: dict[str, int] = field(default_factory=dict)
-    running: str = ""
-    exit: int | None = None
-
-    def feed_line(self, line: bytes) -> None:
-        """One line of the stream; what is no event of ours was damaged by somebody."""
-        try:
-            self.feed(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.damaged += 1
-
-    def feed(self, event: Mapping[str, Any]) -> None:
-        """One event; those of another run are none of ours."""
-        if event.get("run") != self.run:
-            return
-        match event["k"]:
-            case "start":
-                self.started, self.origin = True, event.get("targets", "")
-                self.blind = [name for name in ("warnings", "threads") if not event.get(name)]
-            case "collected":
-                self.planned = max(self.planned, event["ids"], key=len)
-            case "deselected":
-                self.deselected |= set(event["ids"])
-            case "lost":
-                self.lost |= set(event["ids"])
-            case "collect_error":
-                self.collect_errors.append(event["node"])
-            case "worker_down":
-                self.workers_down += 1
-            case "logstart":
-                self.running = event["node"]
-            case "report":
-                self._report(event)
-            case "finish":
-                self.exit = event["exit"]
-            case _:
-                pass
-
-    def _report(self, event: Mapping[str, Any]) -> None:
-        node, when, outcome = event["node"], event["when"], event["outcome"]
-        self.retries[node] = max(self.retries.get(node, 0), int(event.get("retries", 0)))
-        if outcome == "rerun":
-            self.attempts[node] = self.attempts.get(node, 1) + 1
-            return
-        if when == "call" or outcome != "passed":
-            self.reported.add(node)
-        if outcome == "failed":
-            self.failures.append((node, when, event["severity"]))
-            self.passed.discard(node)
-        elif outcome == "skipped":
-            self.skipped.append((node, event["severity"]))
-            self.passed.discard(node)
-        elif when == "call" and not any(node == failed for failed, _, _ in self.failures):
-            self.passed.add(node)
-            if event.get("wasxfail"):
-                self.surprising.add(node)
-
-    @property
-    def repeated(self) -> int:
-        """Connections that had to be made again."""
-        return sum(self.retries.values())
-
-    def counted(self, severity: str) -> bool:
-        """Whether a failure of this severity is at or above the gate; one that nobody knows is."""
-        return severity not in SEVERITIES or SEVERITIES.index(severity) <= SEVERITIES.index(self.suite.gate)
-
-    def failed(self, *, at_once: bool = False) -> str:
-        """The first failure that counts (`at_once`: blocker and critical only), "" = none."""
-        for node, when, severity in self.failures:
-            if self.counted(severity) and (not at_once or severity in STOPPING):
-                return f"{node} ({when})"
-        return f"{self.repeated} connections had to be made again" if self.repeated >= RETRIES else ""
-
-    def unproved(self, code: int | None, *, late: str = "") -> str:
-        """Why this is no PASS, "" = everything was proved. `code`: pytest's exit; `late`: which clock ran out."""
-        missing = [node for node in self.planned if node not in self.reported]
-        absent = [node for node in self.suite.required if not any(same_node(node, p) for p in self.passed)]
-        below = any(not self.counted(severity) for _, _, severity in self.failures)
-        hidden = [node for node, severity in self.skipped if severity in STOPPING]
-        where = f" in {self.running}" if self.running else ""
-        reasons = (
-            (bool(late), late),
-            (not self.started, "no event stream: pytest never started"),
-            (self.origin != "context", f"it did not test this release: target by {self.origin or 'nobody'}"),
-            (self.damaged > 0, f"{self.damaged} lines of the event stream are damaged"),
-            (bool(self.collect_errors), f"collection error in {', '.join(self.collect_errors)}"),
-            (self.exit is None, f"died before finish{where} (exit {code})"),
-            (bool(missing), f"{len(missing)} of {len(self.planned)} planned never reported"),
-            (len(self.passed) < self.suite.min_passed, f"{len(self.passed)} passed, {len(self.planned)} collected"),
-            (code != 0 and not (code == 1 and below), f"pytest exit {code}"),
-            (bool(absent), f"required but not passed: {', '.join(absent)}"),
-            (self.workers_down > 0, f"{self.workers_down} workers were lost"),
-            (bool(hidden), f"skipped although critical: {', '.join(hidden)}"),
-            (bool(self.lost), f"collected, then dropped without a word: {', '.join(sorted(self.lost))}"),
-            (bool(self.deselected) and not self.suite.deselect, f"{len(self.deselected)} deselected"),
-            (bool(self.blind), f"pytest ran without its {' and '.join(self.blind)} plugin"),
-        )
-        return next((why for holds, why in reasons if holds), "")
-
-    def verdict(self, code: int | None, *, late: str = "") -> tuple[Verdict, str]:
-        """Failures first, then proof, else INCONCLUSIVE with its reason."""
-        if failure := self.failed():
-            return Verdict.FAIL, failure
-        if why := self.unproved(code, late=late):
-            return Verdict.INCONCLUSIVE, why
-        return Verdict.PASS, ", ".join([f"{len(self.passed)} passed of {len(self.planned)}", *self.remarks()])
-
-    def remarks(self) -> list[str]:
-        """What a reader of a PASS should know."""
-        below = ", ".join(f"{severity} {node}" for node, _, severity in self.failures)
-        return [
-            *([f"{len(self.deselected)} deselected"] if self.deselected else []),
-            *([f"failed below the gate: {below}"] if below else []),
-            *(f"{node} passed unexpectedly" for node in sorted(self.surprising)),
-            *(f"{node}: {number} attempts" for node, number in sorted(self.attempts.items())),
-            *([f"{self.repeated} connections made again"] if self.repeated else []),
-        ]
-
-    @property
-    def names_failed(self) -> tuple[str, ...]:
-        """Every test that failed, each once, in order."""
-        own = ["connections"] if self.repeated >= RETRIES else []
-        return tuple(dict.fromkeys([*(node for node, _, _ in self.failures), *own]))
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Planned tests that never reported."""
-        return tuple(node for node in self.planned if node not in self.reported)
-
-
-def same_node(wanted: str, node: str) -> bool:
-    """Whether a required id means this test. Folders may be left out (or be there too), and so may the parameters."""
-    exact = "[" in wanted
-    path, _, name = (node if exact else node.split("[", maxsplit=1)[0]).partition("::")
-    wanted_path, _, wanted_name = wanted.partition("::") if "::" in wanted else ("", "", wanted)
-    fits = ("/" + path).endswith("/" + wanted_path) or ("/" + wanted_path).endswith("/" + path)
-    return name == wanted_name and (not wanted_path or fits)
-
-
-def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, key by key and level by level; where they meet, `high` holds."""
-    found = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
-    return found
-
-
-# --- running it -------------------------------------------------------------------------------------------------------
+TARGET_VARIABLES = ("ONLYVIPS_TARGET", "ONLYVIPS_STABLE", "ONLYVIPS_REVISION")
+"""Variables that would point a suite at something else than the release: no suite of a release inherits them."""
 
 
 class PytestChecks:
-    """Port Checks. `static`: what suites need to reach both arms; `cwd`: where the plan lies; `env`: the suites';
+    """Port Checks. `access`: how suites reach each routed service; `cwd`: where the plan lies; `env`: the suites';
     `hidden`: secrets that must be in nothing that a suite leaves, beside those of its context."""
 
     def __init__(
         self,
         reports: Path,
-        static: Mapping[str, Any],
+        access: Mapping[str, Access],
         cwd: Path,
         python: str,
         clock: Clock,
         env: Mapping[str, str],
         hidden: Iterable[str] = (),
     ) -> None:
-        self.reports, self.static, self.cwd = reports, static, cwd
+        self.reports, self.access, self.cwd = reports, access, cwd
         self.python, self.clock, self.env, self.hidden = python, clock, env, tuple(hidden)
 
     def start(self, request: SuiteRequest) -> PytestRun:
         """Write what the suite may know, and run it in a session and a folder of its own."""
-        gate = request.suite.gate
-        of_run = {"suite": request.name, "arm": str(request.arm), "weight": request.weight, "gate": gate}
-        return PytestRun(self, request, self._folder(request), merged(self.static, {**request.context, **of_run}))
+        return PytestRun(self, request, self._folder(request), self.context(request))
+
+    def context(self, request: SuiteRequest) -> SuiteContext:
+        """What the suite may know, with the way to reach both arms and what this run is."""
+        context = request.context.reached_by(self.access)
+        return replace(context, suite=request.name, arm=request.arm, weight=request.weight, gate=request.suite.gate)
 
     def _folder(self, request: SuiteRequest) -> Path:
-        suites = self.reports / "suites"
+        suites = self.reports / SUITES
         number = next(n for n in itertools.count(1) if not any(suites.glob(f"{n}-*")))
         folder = suites / f"{number}-{request.name}-{request.arm}-{request.weight}"
         folder.mkdir(parents=True)
         return folder
 
     def find(self, path: str) -> Path:
-        """A suite of the plan's folder; the two that come with the tool are found there too (wheel, then clone)."""
+        """A suite of the plan's folder; the two that come with the tool may also lie in the wheel or in a clone."""
         here, package = self.cwd / path, Path(__file__).parents[1]
         for candidate in (here, package / "_suites" / path, package.parent / path):
-            if candidate.exists() and (candidate is here or path in OURS):
+            if candidate.exists() and (candidate is here or path in SHIPPED):
                 return candidate
         return here
 
@@ -286,23 +107,25 @@ class PytestChecks:
 
 
 class PytestRun:
-    """Port SuiteRun: one suite under way. `context` holds secrets: a private file, gone when the suite has ended."""
+    """Port SuiteRun: one suite under way. `context` holds secrets: a private file, removed when the suite has ended."""
 
-    def __init__(self, checks: PytestChecks, request: SuiteRequest, folder: Path, context: Mapping[str, Any]) -> None:
+    def __init__(self, checks: PytestChecks, request: SuiteRequest, folder: Path, context: SuiteContext) -> None:
         self.clock, self.request, self.folder = checks.clock, request, folder
-        self.tally = Tally(request.suite, secrets.token_hex(8))
-        self.mask = Mask([*secrets_of(context), *checks.hidden])
+        suite = request.suite
+        terms = Terms(suite.min_passed, suite.required, suite.gate, suite.deselect)
+        self.tally = Tally(terms, secrets.token_hex(8))
+        self.mask = Mask([*(s for one in context.services.values() for s in one.secrets), *checks.hidden])
         self.events, self.position = folder / "events.jsonl", 0
         self.scratch = Path(tempfile.mkdtemp(prefix="onlyvips-suite-"))
-        known = self.scratch / "context.json"
-        with os.fdopen(os.open(known, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(context, file)
-        env = {name: value for name, value in checks.env.items() if name not in ELSEWHERE}
-        env |= {"ONLYVIPS_CONTEXT": str(known), "PYTHONDONTWRITEBYTECODE": "1"}
+        path = self.scratch / "context.json"
+        write_context(context, path)
+        env = {name: value for name, value in checks.env.items() if name not in TARGET_VARIABLES}
+        env |= {"ONLYVIPS_CONTEXT": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = self._spawn(checks.command(request, folder, self.tally.run, self.scratch), checks.cwd, env)
         self.started = Process.of(self.process.pid)
-        self.begun = self.heard = self.clock.monotonic()
-        self.late, self.late_since = "", 0.0
+        self.started_at = self.last_event_at = self.clock.monotonic()
+        self.late: Conclusion | None = None
+        self.late_since = 0.0
         self.sent: set[signal.Signals] = set()
         self.ends: list[threading.Thread] = []
         self.result: SuiteResult | None = None
@@ -314,9 +137,10 @@ class PytestRun:
         return self.result
 
     def stop(self) -> None:
-        """End it without waiting; nobody asks for its verdict any more."""
+        """End it without waiting; its verdict is not needed any more."""
         if self.result is None:
-            self._conclude(Verdict.INCONCLUSIVE, "stopped: nobody asks any more")
+            words = "stopped: its verdict was not needed any more"
+            self._conclude(Conclusion(Verdict.INCONCLUSIVE, SuiteReason.STOPPED, words))
             self._end(0.0)
 
     def _spawn(self, command: list[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -332,19 +156,20 @@ class PytestRun:
     def _advance(self) -> None:
         code = self.process.poll()
         self._read()
-        if failure := self.tally.failed(at_once=True):
-            self._conclude(Verdict.FAIL, failure)
-            self._end(LAST_WORDS)
+        if failure := self.tally.failure(at_once=True):
+            self._conclude(failure)
+            self._end(REPORT_GRACE)
         elif code is not None:
             self._clean_up(0.0)
-            verdict, reason = self.tally.verdict(code, late=self.late)
+            conclusion = self.tally.conclude(code, self.late)
             unused = code == USAGE or not self.tally.started
-            self._conclude(verdict, self._with_last_line(reason) if unused else reason)
+            self._conclude(self._with_last_line(conclusion) if unused else conclusion)
         elif self._overdue():
-            self._press()
+            self._signal_when_due()
 
     def _end(self, grace: float) -> None:
-        """Users first. Not a daemon: a command that ends now waits for it, and leaves no suite behind."""
+        """Stop the suite in the background, so that a rollback need not wait. The thread is not a daemon: the process
+        waits for it at exit."""
         self.ends.append(threading.Thread(target=self._clean_up, args=(grace,), name="end of a suite"))
         self.ends[-1].start()
 
@@ -352,20 +177,22 @@ class PytestRun:
         if self.late:
             return True
         now, deadline = self.clock.monotonic(), self.request.suite.deadline.total_seconds()
-        doing = f" in {self.tally.running}" if self.tally.running else ""
-        if now - self.begun > deadline:
-            self.late = f"deadline of {deadline:g} s passed{doing}"
-        elif now - self.heard > SILENCE:
-            self.late = f"no event for {SILENCE:g} s{doing}"
+        where = f" in {self.tally.running}" if self.tally.running else ""
+        if now - self.started_at > deadline:
+            words = f"deadline of {deadline:g} s passed{where}"
+            self.late = Conclusion(Verdict.INCONCLUSIVE, SuiteReason.DEADLINE, words)
+        elif now - self.last_event_at > SILENCE:
+            words = f"no event for {SILENCE:g} s{where}"
+            self.late = Conclusion(Verdict.INCONCLUSIVE, SuiteReason.SILENCE, words)
         self.late_since = now
-        return bool(self.late)
+        return self.late is not None
 
-    def _press(self) -> None:
+    def _signal_when_due(self) -> None:
         """The signal that is due by now, once. What the suite still reports counts, but can no longer make a PASS."""
         waited = self.clock.monotonic() - self.late_since
         due = signal.SIGINT
-        if waited > INTERRUPTED:
-            due = signal.SIGTERM if waited <= INTERRUPTED + TERMINATED else signal.SIGKILL
+        if waited > INTERRUPT_GRACE:
+            due = signal.SIGTERM if waited <= INTERRUPT_GRACE + TERMINATE_GRACE else signal.SIGKILL
         if due not in self.sent:
             self.sent.add(due)
             send(family(self.started), due)
@@ -378,41 +205,35 @@ class PytestRun:
             whole = data.rfind(b"\n") + 1
             self.position += whole
             for line in data[:whole].splitlines():
-                self.heard = self.clock.monotonic()
+                self.last_event_at = self.clock.monotonic()
                 self.tally.feed_line(line)
 
-    def _conclude(self, verdict: Verdict, reason: str) -> None:
+    def _conclude(self, conclusion: Conclusion) -> None:
         tally, request = self.tally, self.request
         self.result = SuiteResult(
             request.name,
             request.arm,
             request.weight,
-            verdict,
-            self.mask(reason),
+            conclusion.verdict,
+            self.mask(conclusion.reason),
             passed=len(tally.passed),
             planned=len(tally.planned),
             failed=tally.names_failed,
             missing=tally.missing,
             connection_retries=tally.repeated,
             report=str(self.folder),
+            kind=conclusion.kind,
         )
 
-    def _with_last_line(self, reason: str) -> str:
+    def _with_last_line(self, conclusion: Conclusion) -> Conclusion:
         """With the last line that pytest printed, which names the broken option, marker or conftest."""
         lines = (self.folder / "output.txt").read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"{reason} ({last[:200]})" if last else reason
+        return conclusion._replace(reason=f"{conclusion.reason} ({last[:200]})") if last else conclusion
 
     def _clean_up(self, grace: float) -> None:
         """All that it started ends, the secrets go: what is left is a report that anybody may read."""
-        ladder = ((0, grace), (signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
+        ladder = ((0, grace), (signal.SIGINT, INTERRUPT_GRACE), (signal.SIGTERM, TERMINATE_GRACE))
         end(self.started, ladder if self.process.poll() is None else (), whole=False)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.mask.scrub(self.folder)
-
-
-def secrets_of(context: Mapping[str, Any]) -> list[str]:
-    """What must not stay in a report: the pins' tokens and admins' tokens."""
-    services = context.get("services", {}).values()
-    pins = [str(pin).partition("-")[2] for facts in services for pin in facts.get("pins", {}).values()]
-    return [*pins, *(str(facts["admin"]) for facts in services if facts.get("admin"))]

@@ -1,4 +1,4 @@
-"""Secrets stay out of what people read: values that are known in every form they may take, and what looks like one."""
+"""Keeps secrets out of what people read: given values in every form they may take, and texts that look like one."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def secrets_in(env: Mapping[str, str]) -> list[str]:
     return [value for name, value in env.items() if is_secret(name)]
 
 
-def forms(secret: str) -> set[str]:
+def forms_of(secret: str) -> set[str]:
     """Every way in which `secret` may be written: plain, quoted, in a URL, in JSON, HTML, Python or base64."""
     plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     plain |= {html.escape(secret), html.escape(secret, quote=False), unquote(secret)}
-    found = plain | {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    forms = plain | {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     for offset in range(3):  # within a longer text it may begin at any of three places of a group
         data = b"\0" * offset + secret.encode()
         core = base64.b64encode(data).decode()[(0, 2, 3)[offset] : len(data) * 8 // 6]
-        found |= {core, core.replace("+", "-").replace("/", "_"), quote(core, safe="")}
-    return {form for form in found if len(form) >= SHORTEST}
+        forms |= {core, core.replace("+", "-").replace("/", "_"), quote(core, safe="")}
+    return {form for form in forms if len(form) >= SHORTEST}
 
 
 class Mask:
     """`mask(text)` is the text without secrets. It learns values while a suite runs, and forgets none."""
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
-        self.known: set[str] = set()
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.secrets: set[str] = set()
         self._forms: list[str] = []
-        self.learn(*known)
+        self.learn(*secrets)
 
     def learn(self, *values: object) -> None:
         """Secrets from now on; what is too short to be one, or no text, is left out."""
-        new = {value for value in values if isinstance(value, str) and len(value) >= SHORTEST} - self.known
+        new = {value for value in values if isinstance(value, str) and len(value) >= SHORTEST} - self.secrets
         if new:
-            self.known |= new
-            more = {form for value in new for form in forms(value)}
+            self.secrets |= new
+            more = {form for value in new for form in forms_of(value)}
             self._forms = sorted({*self._forms, *more}, key=len, reverse=True)  # a secret may hold another one
 
     def learn_from(self, value: object) -> None:
@@ -124,6 +124,6 @@ class Mask:
                     fresh.replace(file)
 
 
-def _hidden(found: re.Match[str]) -> str:
-    kept = next((text for text in found.groupdict().values() if text), "")
+def _hidden(match: re.Match[str]) -> str:
+    kept = next((text for text in match.groupdict().values() if text), "")
     return f"{kept}{HIDDEN}"

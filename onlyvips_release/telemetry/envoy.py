@@ -6,15 +6,14 @@ pinned requests run over clusters of their own and are in neither.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import Admin
 from onlyvips_release.clients.envoy_process import recorded
 from onlyvips_release.core.model import Arm, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.telemetry.attempts import Attempts
 
 Counts = dict[str, dict[str, tuple[int, int]]]
@@ -28,14 +27,14 @@ NO_ROUTE = "http.ingress.no_route"
 
 
 class EnvoySource:
-    """Port Source, over the admin socket and the attempt log of the Envoy of one platform's folder `state`."""
+    """Port Source, over the admin socket and the attempt log of one platform's Envoy."""
 
     lag = 0.0
 
-    def __init__(self, state: Path, plan: ReleasePlan) -> None:
-        self.plan, self.live = plan, state / "live"
-        self.admin = Admin(self.live / "router")
-        self.log = state / "log" / attempt_log.NAME
+    def __init__(self, layout: Layout, plan: ReleasePlan) -> None:
+        self.plan, self.record = plan, layout.envoy_process
+        self.admin = Admin(layout.router)
+        self.log = layout.attempts_log
         self.attempts, self.start = Attempts(self.log), ""
 
     def sample(self) -> Sample:
@@ -84,7 +83,7 @@ class EnvoySource:
         return True
 
     def _start(self) -> str:
-        envoy = recorded(self.live)
+        envoy = recorded(self.record)
         if not envoy.pid:
             raise Unavailable("the router does not run")
         return f"{envoy.pid}@{envoy.started:.2f}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from onlyvips_release.core.model import Arm, Endpoint, Percent, percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
+from onlyvips_release.state.files import make_folder, open_log
+from onlyvips_release.state.layout import ROUTES_FILE, Layout
 from onlyvips_release.traffic import envoy_config as config
 
 CONFIRM_WITHIN = 2.0
@@ -40,11 +43,11 @@ SAFE = (0, 100)
 
 
 class EnvoyRouter:
-    """Port Router. `state`: the platform's folder; `release` and `token`: of the release that pins belong to."""
+    """Port Router. `release` and `token`: of the release that pins belong to."""
 
     def __init__(
         self,
-        state: Path,
+        layout: Layout,
         plan: ReleasePlan,
         files: Files,
         clock: Clock,
@@ -52,9 +55,9 @@ class EnvoyRouter:
         release: str = "",
         token: str = "",
     ) -> None:
-        self.plan, self.files, self.clock = plan, files, clock
+        self.layout, self.plan, self.files, self.clock = layout, plan, files, clock
         self.release, self.token = release, token
-        self.process = EnvoyProcess(state, files, clock, binary)
+        self.process = EnvoyProcess(layout, files, clock, binary)
         self.folder, self.admin = self.process.folder, self.process.admin
         self.safe_versions: dict[Percent, str] = {}
 
@@ -84,14 +87,13 @@ class EnvoyRouter:
     def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
         for weight in SAFE:
-            self.files.write(f"by-hand/weight-{weight}.json", self._routes(weight, pins=False)[1])
+            self._write(self.layout.by_hand(weight), self._routes(weight, pins=False)[1])
             self.safe_versions[weight], data = self._routes(weight, pins=True)
             self.files.prepare(f"routes-{weight}.json", data)
 
     def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.folder.parent / "by-hand" / f"weight-{percent(weight)}.json"
-        target = self.folder / "rds.json"
+        source, target = self.layout.by_hand(weight), self.layout.routes
         move = f"cp {source} {target}.tmp && mv {target}.tmp {target}"
         return f"{move}\n{self.process.by_hand()}   # only when no Envoy runs"
 
@@ -108,9 +110,9 @@ class EnvoyRouter:
         match = VERSION.fullmatch(version)
         if match is None:
             raise Interfered(f"the routes in force ({version or 'none'}) were not written by this tool")
-        written = self._read("rds.json")
+        written = self._read(ROUTES_FILE)
         if written.get("version_info") != version or digest(written.get("resources")) != match["digest"]:
-            raise Interfered(f"{self.folder / 'rds.json'} is not what was written under {version}: somebody edited it")
+            raise Interfered(f"{self.layout.routes} is not what was written under {version}: somebody edited it")
         return percent(float(match["weight"]))
 
     def reset(self) -> None:
@@ -131,9 +133,11 @@ class EnvoyRouter:
 
     def start(self) -> None:
         """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
+        os.close(open_log(self.layout.envoy_log))
+        make_folder(self.folder)
         bootstrap = config.bootstrap(self.plan, self.folder, short(self.folder))
         self.process.start(config.dumped(bootstrap), self.plan.listen, self._first_files)
-        self.process.wait_live(lambda: self._in_force() == self._read("rds.json")["version_info"])
+        self.process.wait_live(lambda: self._in_force() == self._read(ROUTES_FILE)["version_info"])
 
     def stop(self) -> None:
         """Let requests in flight finish, then end Envoy. Nothing to do when it is dead."""
@@ -152,9 +156,9 @@ class EnvoyRouter:
                 name = config.endpoints_file(service.name, arm)
                 if not (self.folder / name).exists():
                     empty = config.endpoints(service.name, arm, [], self._version())
-                    self.files.write(f"router/{name}", config.dumped(empty))
-        if not (self.folder / "rds.json").exists():
-            self.files.write("router/rds.json", self._routes(0, pins=False)[1])
+                    self._write(self.folder / name, config.dumped(empty))
+        if not self.layout.routes.exists():
+            self._write(self.layout.routes, self._routes(0, pins=False)[1])
 
     def _in_force(self) -> str:
         name = f"{ROUTES}.version_text"
@@ -166,7 +170,7 @@ class EnvoyRouter:
 
     def _weigh(self, weight: Percent, *, pins: bool) -> None:
         """Routes that are written already are only waited for; a prepared file needs no disk space."""
-        on_disk, prepared = self._read("rds.json"), f"routes-{weight}.json"
+        on_disk, prepared = self._read(ROUTES_FILE), f"routes-{weight}.json"
         before = percent(float(weighed(on_disk).get("weight", 0)))
         if weight > before and not self.running():
             raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
@@ -178,7 +182,7 @@ class EnvoyRouter:
         else:
             self.files.prepare(prepared, data)
         try:
-            self._put("rds.json", prepared, ROUTES, version, 1)
+            self._put(ROUTES_FILE, prepared, ROUTES, version, 1)
         except NotConfirmed as error:
             if weight > before:
                 with contextlib.suppress(NotConfirmed):
@@ -192,12 +196,16 @@ class EnvoyRouter:
         """
         release, token = self.release, self.token
         if pins and not token:
-            on_disk = self._read("rds.json")
+            on_disk = self._read(ROUTES_FILE)
             pinned = PINNED.search(json.dumps(on_disk))
             token, release = pinned["token"] if pinned else "", release or weighed(on_disk).get("release", "")
         routes = config.routes(self.plan, weight, "", release, token if pins else "")
         version = f"{self._version()}.{digest(routes['resources'])}.w{weight}"
         return version, config.dumped({**routes, "version_info": version})
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A live file, by the port Files."""
+        self.files.write(self.layout.in_live(path), data)
 
     def _read(self, name: str) -> dict[str, Any]:
         """A file as it is, {} when it is not there."""
@@ -217,7 +225,7 @@ class EnvoyRouter:
         end = self.clock.monotonic() + CONFIRM_WITHIN
         before = self._stats(pattern)
         if prepared:
-            self.files.publish(prepared, f"router/{name}")
+            self.files.publish(prepared, self.layout.in_live(self.folder / name))
         while self.clock.monotonic() < end:
             if not self.running():
                 why = f"the router does not run; {name} is written for when it does"

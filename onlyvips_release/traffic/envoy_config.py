@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from onlyvips_release.clients import attempt_log
+from onlyvips_release.clients.envoy_admin import SOCKET
 from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan, Service
+from onlyvips_release.state.layout import ROUTES_FILE
 
 TYPES = "type.googleapis.com/envoy."
 TOTAL = 10_000
@@ -56,7 +58,7 @@ def bootstrap(plan: ReleasePlan, folder: Path, socket_folder: Path) -> Json:
     """`folder` holds the files that Envoy watches; `socket_folder` leads to it by a path short enough for a socket."""
     return {
         "node": {"id": "onlyvips-router", "cluster": "onlyvips"},
-        "admin": {"address": {"pipe": {"path": str(socket_folder / "admin.sock"), "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": str(socket_folder / SOCKET), "mode": 0o600}}},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -83,7 +85,7 @@ def listener(plan: ReleasePlan, folder: Path) -> Json:
         stat_prefix="ingress",
         use_remote_address=True,
         upgrade_configs=[{"upgrade_type": "websocket"}],
-        rds={"route_config_name": "main", "config_source": watched(folder, "rds.json")},
+        rds={"route_config_name": "main", "config_source": watched(folder, ROUTES_FILE)},
         http_filters=[
             {
                 "name": "envoy.filters.http.router",

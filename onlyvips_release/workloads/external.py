@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import socket
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
+from onlyvips_release.state.layout import Layout
 
 
 class ExternalWorkload:
     """Two addresses that were there before us and stay after us."""
 
-    def __init__(self, service: Service, state: Path, files: Files) -> None:
+    def __init__(self, service: Service, layout: Layout, files: Files) -> None:
         self.service, self.files = service, files
-        self.record = state / "live" / f"external.{service.name}.json"
+        self.record = layout.external(service.name)
 
     def inspect(self) -> tuple[Instance, ...]:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""

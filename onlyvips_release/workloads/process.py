@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,10 @@ from onlyvips_release.clients.process import Process, end, listens, logged, spaw
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Clock, Files
+from onlyvips_release.environment import inherited
 from onlyvips_release.errors import NotReady, Refused
+from onlyvips_release.state.files import make_folder
+from onlyvips_release.state.layout import Layout
 
 SETTLE = 1.0
 """Seconds that a service without a health path must live to count as started."""
@@ -74,14 +76,16 @@ class Slot:
 
 
 class ProcessWorkload:
-    """The instances of one service on this machine. `secrets` gives the values of the plan's `env_from` names."""
+    """The instances of one service on this machine. `variables`: this command's, of which they inherit `env_from`."""
 
-    def __init__(self, service: Service, state: Path, files: Files, clock: Clock, secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self, service: Service, layout: Layout, files: Files, clock: Clock, variables: Mapping[str, str]
+    ) -> None:
         if service.process is None:
             raise ValueError(f"{service.name} has no process")
         self.service, self.process = service, service.process
-        self.state, self.files, self.clock, self.secrets = state, files, clock, secrets
-        self.record = state / "live" / f"workload.{service.name}.json"
+        self.layout, self.files, self.clock, self.variables = layout, files, clock, variables
+        self.record = layout.processes(service.name)
 
     # --- the port ---------------------------------------------------------------------------------------------------
 
@@ -202,8 +206,8 @@ class ProcessWorkload:
         if port is not None and (why := taken("127.0.0.1", port)):
             raise NotReady(f"{self.service.name}: {why}", remedy="stop it, or give the plan another port")
         words = [word.replace("{port}", str(port)).replace("{python}", sys.executable) for word in revision.command]
-        log = self.state / "log" / f"{self.service.name}.{name}.log"
-        log.parent.mkdir(mode=0o700, exist_ok=True)
+        log = self.layout.service_log(self.service.name, name)
+        make_folder(log.parent)
         started = self._spawn(words, self._environment(revision), log)
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
         process = started.pid, started.started
@@ -224,14 +228,13 @@ class ProcessWorkload:
         return Process.of(child.pid)
 
     def _environment(self, revision: Revision) -> dict[str, str]:
-        missing = [name for name in self.process.env_from if name not in self.secrets]
+        missing = [name for name in self.process.env_from if name not in self.variables]
         if missing:
             raise Refused(
                 f"{self.service.name}: {', '.join(missing)} is not set in the environment",
                 remedy="the plan's env_from names it: export it for this command",
             )
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if name in os.environ}
-        return {**kept, **{name: self.secrets[name] for name in self.process.env_from}, **revision.env}
+        return {**inherited(self.variables, *self.process.env_from), **revision.env}
 
     def _ready(self, slot: Slot) -> Instance:
         """Wait for GET health = 200 from this very process; without a health path: for a second of life."""

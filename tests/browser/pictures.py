@@ -16,8 +16,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Chrome() as chrome:
         published(Path(folder))
         for name, page, width, height in (
-            ("report-1280", "r0002/report.html", 1280, 960),
-            ("report-390", "r0003/report.html", 390, 1400),
+            ("report-1280", "e2e/r0002/report.html", 1280, 960),
+            ("report-390", "e2e/r0003/report.html", 390, 1400),
             ("index-1280", "index.html", 1280, 600),
         ):
             chrome.look(width=width, height=height)

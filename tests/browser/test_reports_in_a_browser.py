@@ -15,6 +15,7 @@ import pytest
 
 from onlyvips_release.reporting.allure import PACKAGE
 from onlyvips_release.reporting.folder import allure_html
+from onlyvips_release.state.layout import Reports
 from tests.testing.chrome import Chrome
 from tests.testing.kept_releases import CASES, published
 
@@ -59,7 +60,7 @@ def chrome() -> Iterator[Chrome]:
         yield made
 
 
-PAGES = ["index.html", *(f"{name}/report.html" for name in CASES.values())]
+PAGES = ["index.html", *(f"e2e/{name}/report.html" for name in CASES.values())]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -78,7 +79,7 @@ def test_page_opens_without_error_and_without_another_request(
 
 def test_details_of_a_failed_check_open_by_keyboard(chrome: Chrome, reports: Path) -> None:
     chrome.look()
-    chrome.open(f"{reports.as_uri()}/r0003/report.html")
+    chrome.open(f"{reports.as_uri()}/e2e/r0003/report.html")
     failed = "document.querySelector('.checks .failed').closest('details')"
     assert chrome.run(f"{failed}.open") is False
     for _ in range(20):
@@ -96,7 +97,7 @@ def test_details_of_a_failed_check_open_by_keyboard(chrome: Chrome, reports: Pat
 
 def test_print_shows_what_is_folded(chrome: Chrome, reports: Path) -> None:
     chrome.look(medium="print", width=800)
-    chrome.open(f"{reports.as_uri()}/r0003/report.html")
+    chrome.open(f"{reports.as_uri()}/e2e/r0003/report.html")
     pre = "document.querySelector('.checks details pre')"
     assert chrome.run(f"{pre}.checkVisibility({{contentVisibilityAuto: true}})") is True
     assert chrome.run(f"{pre}.getBoundingClientRect().height") > 20
@@ -106,9 +107,9 @@ def test_print_shows_what_is_folded(chrome: Chrome, reports: Path) -> None:
     ("page", "dark", "width"),
     [
         ("index.html", True, 390),
-        ("r0001/report.html", True, 1280),
-        ("r0003/report.html", False, 1280),
-        ("r0003/report.html", True, 390),
+        ("e2e/r0001/report.html", True, 1280),
+        ("e2e/r0003/report.html", False, 1280),
+        ("e2e/r0003/report.html", True, 390),
     ],
 )
 def test_contrast_labels_and_width_are_right(chrome: Chrome, reports: Path, page: str, dark: bool, width: int) -> None:
@@ -133,7 +134,7 @@ def test_allure_has_the_history_of_the_decision_and_calls_nobody(chrome: Chrome,
     env = {**os.environ, "PATH": f"{NODE / '.bin'}:{os.environ['PATH']}"}
     for name in ("r0001", "r0003"):
         page = tmp_path / name / "allure" / "index.html"
-        assert allure_html(tmp_path, name, env) == f"Allure HTML: {page}"
+        assert allure_html(Reports(tmp_path, "e2e"), name, env) == f"Allure HTML: {page}"
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(lines) == 2
     decision = '"fullName":"release:e2e"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
         names = {"backend-api": {Arm.STABLE: "v1", Arm.CANARY: "v2"}}
         journal.append(events.Started("r0001", "embedded", plan, "", {"user": "test"}, names))
         words = [sys.executable, "-m", "onlyvips_release", "guardian", str(made.state), "r0001"]
-        guardian = ProcessGuardian(words, lambda: lease.fence, made.state / "log" / "guardian.log")
+        guardian = ProcessGuardian(words, lambda: lease.fence, made.layout.guardian_log, os.environ)
 
         def acted() -> list[events.GuardianActed]:
             return [event for event in journal.read() if isinstance(event, events.GuardianActed)]

@@ -16,6 +16,7 @@ from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import Health, Process, Revision, Service
 from onlyvips_release.core.ports import Journal, Workload
 from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.process import ProcessWorkload
@@ -63,7 +64,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
         old, new = revision("v1"), revision("v2")
         process = Process(two_ports(), timedelta(seconds=2), ("SECRET",))
         service = Service("web", canary=new, stable=old, health=Health("/"), process=process)
-        one = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "x"})
+        one = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "x"})
         one.start_canary(old)
         one.promote(old)
         yield Kind(PerService({"web": one}, one.clock), "web", old, new)
@@ -74,7 +75,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
                 Revision(name, url=f"http://127.0.0.1:{server.getsockname()[1]}")
                 for name, server in (("v1", first), ("v2", second))
             )
-            outside = ExternalWorkload(Service("web", canary=new, stable=old), tmp_path, lease)
+            outside = ExternalWorkload(Service("web", canary=new, stable=old), Layout.at(tmp_path), lease)
             outside.promote(old)
             yield Kind(PerService({"web": outside}, SystemClock()), "web", old, new)
     lease.release()

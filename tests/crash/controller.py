@@ -20,7 +20,7 @@ from onlyvips_release import upkeep
 from onlyvips_release.core.model import Request, SuiteResult, Verdict
 from onlyvips_release.core.ports import Ports, SuiteRequest
 from onlyvips_release.platform import Platform
-from onlyvips_release.state.lease import StagedFiles
+from onlyvips_release.state.files import StagedFiles
 from onlyvips_release.state.requests import RequestFile
 from tests.testing.simulated_ports import SimRun
 from tests.testing.tap import tapped
@@ -70,7 +70,7 @@ def main(plan: str, point: str, act: str) -> int:
     platform = Platform.load(plan)
     platform.clock.listen()
     act, _, suites = act.partition("+")
-    strike = Strike(point, act, RequestFile(platform.state / "live"))
+    strike = Strike(point, act, RequestFile(platform.layout.request))
     if point.startswith("rename "):
         inside_the_write(point.removeprefix("rename "), strike)
     make = platform.ports

@@ -41,6 +41,7 @@ def calls(name: str, traits: Traits) -> int:
 def drawn(source: random.Random) -> Traits:
     """One kind of target."""
     flags = {key: source.random() < 0.4 for key in ("in_place", "scales", "one_act")}
+    flags["in_place"] = flags["in_place"] or flags["scales"]  # nothing scales whose promotion swaps roles
     away = (3.0, 3.0 + AWAY) if source.random() < 0.2 else (0.0, 0.0)
     return Traits(names_revision=source.random() < 0.6, away=away, **flags)
 

@@ -130,7 +130,7 @@ def test_full_disk_puts_users_on_stable_by_one_rename_and_recover_ends_it_when_t
         if os.geteuid() != 0:
             pytest.skip("needs the right to mount a tmpfs: run as root")
         rig.state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(rig.state)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(rig.state)], check=True)
         try:
             rig.up()
             users = Users(rig.ports["router"])

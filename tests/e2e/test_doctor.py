@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onlyvips_release.cli import doctor
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from tests.testing.platform_rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def rig() -> Iterator[Rig]:
 def problems(rig: Rig, plan: Plan, **env: str) -> dict[str, str]:
     """Names and texts of the problems."""
     known = {name: value for name, value in {**rig.env, **env}.items() if value}
-    found = doctor.examine(rig.write(plan, "doctor.yaml"), Place(rig.state, rig.reports, known))
+    found = doctor.examine(rig.write(plan, "doctor.yaml"), Environment(rig.state, rig.reports, known))
     return {finding.name: finding.text for finding in found if finding.state == "problem"}
 
 

@@ -16,7 +16,7 @@ import pytest
 from onlyvips_release import demo
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.plan import JudgePlan, ReleasePlan
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from tests.testing.platform_rig import ROOT, Rig, mine
 
 pytestmark = pytest.mark.slow
@@ -62,8 +62,8 @@ def test_script_runs_a_release_and_ends_with_its_exit_code() -> None:
 
 def test_demo_keeps_the_default_limits_and_says_why_it_is_quicker(tmp_path: Path) -> None:
     ports = demo.free_ports(["ROUTER", "P1", "P2", "P3", "P4", "P5", "P6"])
-    place = Place(tmp_path, tmp_path, {})
-    plan = demo.platform(tmp_path, place, SystemClock(), ports).plan
+    environment = Environment(tmp_path, tmp_path, {})
+    plan = demo.platform(tmp_path, environment, SystemClock(), ports).plan
     assert plan.judge == JudgePlan()
     default = ReleasePlan("x", plan.services)
     assert [step.weight for step in default.steps] == [10]

@@ -19,6 +19,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.model import Arm
 from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.layout import Layout
 from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.platform_rig import Rig
@@ -131,3 +132,24 @@ def test_release_whose_controller_was_killed_is_ended_by_recover_without_a_faile
         assert load.stop()["failed"] == 0
         assert isinstance(rig.journal[0], events.Started)
         assert release.id == "r0002"
+
+
+@pytest.mark.slice
+def test_damaged_journal_does_not_stop_recover_which_names_the_damage() -> None:
+    with Rig(("miniapp",)) as rig:
+        rig.up()
+        command = [sys.executable, "-m", "onlyvips_release", "run", str(rig.write(rig.plan("v2")))]
+        with subprocess.Popen(command, env=rig.env, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            while "10 % of users" not in child.stdout.readline():
+                assert child.poll() is None
+            child.send_signal(signal.SIGKILL)
+        journal = Layout(rig.state, "e2e").journal("r0001")
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join([*lines[:4], b"\x00" * 40 + b"\n", *lines[4:]]))
+        assert "DAMAGED: " in rig.cli("status").stdout
+        done = rig.cli("recover", "e2e")
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert "line 5 of the journal is left out: is no record of a release" in done.stdout
+        assert rig.cli("recover", "e2e").stdout == "nothing is unfinished\n"
+        assert set(rig.revisions().values()) == {"v1"}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.plan import BUSINESS, ReleasePlan
 from onlyvips_release.errors import PlanError
 from onlyvips_release.planfile import load
-from onlyvips_release.state.codec import decode, encode
 from tests.testing.plans import service
 
 PLAN = """\

@@ -21,6 +21,7 @@ from onlyvips_release.reporting.chart import intervals
 from onlyvips_release.reporting.folder import allure_html, find, publish, read
 from onlyvips_release.reporting.summary import Summary, schema
 from onlyvips_release.reporting.timeline import Story
+from onlyvips_release.state.layout import Reports
 from tests.testing.kept_releases import CASES, RELEASES, changed, published, suite
 
 DECISIONS = {
@@ -66,7 +67,7 @@ class Page(HTMLParser):
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reports")
     published(folder)
-    yield folder
+    yield folder / "e2e"
     shutil.rmtree(folder)
 
 
@@ -108,11 +109,11 @@ def test_failed_checks_stand_before_those_that_passed(reports: Path, case: str) 
 
 def test_worst_check_of_a_run_stands_first_whatever_the_order_of_its_events(tmp_path: Path) -> None:
     published(tmp_path, "promoted")
-    folder = tmp_path / "r0001"
+    folder = tmp_path / "e2e" / "r0001"
     shutil.rmtree(folder / "suites")
     outcomes = ("passed", "skipped", "failed", "passed", "failed")
     suite(folder, "7-smoke-canary-0", [{"node": f"t.py::{n}", "outcome": o} for n, o in enumerate(outcomes)])
-    publish(folder / "journal.jsonl", tmp_path)
+    publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
     told = Page(section((folder / "report.html").read_text(), "Checks")).seen
     seen = [kind for tag, kind in told if tag == "span" and kind in outcomes]
     assert seen == ["failed", "failed", "skipped", "passed", "passed"]
@@ -158,7 +159,7 @@ def test_failed_check_shows_its_words_and_where_it_stands(reports: Path) -> None
 
 def test_details_of_a_check_are_told_apart(tmp_path: Path) -> None:
     published(tmp_path, "promoted")
-    folder = tmp_path / "r0001"
+    folder = tmp_path / "e2e" / "r0001"
     detail = {
         "expected": "HTTP 200",
         "got": "HTTP 500",
@@ -168,7 +169,7 @@ def test_details_of_a_check_are_told_apart(tmp_path: Path) -> None:
     }
     one = {"node": "t.py::test_a", "outcome": "failed", "title": "It answers", "text": "E  no", "detail": detail}
     suite(folder, "7-smoke-canary-0", [one])
-    publish(folder / "journal.jsonl", tmp_path)
+    publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
     told = section((folder / "report.html").read_text(), "Checks")
     assert "<dt>expected</dt><dd>HTTP 200</dd><dt>got</dt><dd>HTTP 500</dd><dt>logs</dt>" in told
     assert "<dt>limit</dt>" not in told
@@ -181,7 +182,7 @@ def test_details_of_a_check_are_told_apart(tmp_path: Path) -> None:
     [
         ({"k": "not_tested", "needs": {"a bot": ["test_b", "test_c"]}}, "needs a bot: test_b, test_c"),
         ({"k": "deselected", "ids": ["t.py::test_d"]}, "t.py::test_d (deselected)"),
-        ({"k": "lost", "ids": ["t.py::test_e"]}, "t.py::test_e (dropped without a word)"),
+        ({"k": "lost", "ids": ["t.py::test_e"]}, "t.py::test_e (removed from the run, not deselected)"),
         ({"k": "collect_error", "node": "t.py", "text": "no module x"}, "t.py (cannot be collected: no module x)"),
         ({"k": "collected", "ids": ["t.py::test_a", "t.py::test_never"]}, "never (not run)"),
         ({"k": "report", "node": "t.py::test_s", "when": "setup", "outcome": "skipped"}, "s (skipped)"),
@@ -191,22 +192,22 @@ def test_details_of_a_check_are_told_apart(tmp_path: Path) -> None:
 )
 def test_what_a_suite_left_out_is_not_tested(tmp_path: Path, event: dict[str, object], told: str) -> None:
     published(tmp_path, "promoted")
-    folder = tmp_path / "r0001"
+    folder = tmp_path / "e2e" / "r0001"
     suite(folder, "7-smoke-canary-0", [{"node": "t.py::test_a", "outcome": "passed"}], event)
-    publish(folder / "journal.jsonl", tmp_path)
+    publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
     assert told in Page(section((folder / "report.html").read_text(), "Not tested")).text
 
 
 def test_run_that_was_cut_off_is_named(tmp_path: Path) -> None:
     published(tmp_path, "promoted")
-    suite(tmp_path / "r0001", "9-canary-canary-50", [{"node": "t.py::test_a", "outcome": "passed"}])
-    publish(tmp_path / "r0001" / "journal.jsonl", tmp_path)
-    assert "canary suite on canary at 50 %: cut off" in (tmp_path / "r0001" / "report.html").read_text()
+    suite(tmp_path / "e2e" / "r0001", "9-canary-canary-50", [{"node": "t.py::test_a", "outcome": "passed"}])
+    publish(tmp_path / "e2e" / "r0001" / "journal.jsonl", Reports(tmp_path, "e2e"))
+    assert "canary suite on canary at 50 %: cut off" in (tmp_path / "e2e" / "r0001" / "report.html").read_text()
 
 
 def test_changes_since_the_release_before_are_named(tmp_path: Path) -> None:
     published(tmp_path, "promoted", "rolled-back-by-errors")
-    before, now = tmp_path / "r0001", tmp_path / "r0002"
+    before, now = tmp_path / "e2e" / "r0001", tmp_path / "e2e" / "r0002"
     for folder, outcomes in ((before, "ab-d"), (now, "-Bc ")):
         shutil.rmtree(folder / "suites")
         reports = [
@@ -214,7 +215,7 @@ def test_changes_since_the_release_before_are_named(tmp_path: Path) -> None:
             for name in outcomes.replace("-", "").strip()
         ]
         suite(folder, "1-smoke-canary-0", reports)
-    publish(now / "journal.jsonl", tmp_path)
+    publish(now / "journal.jsonl", Reports(tmp_path, "e2e"))
     told = Page(section((now / "report.html").read_text(), "What changed")).seen
     assert [data for tag, data in told if not tag][1:] == [
         "now failing: t.py::test_b (smoke on canary): passed before, failed now",
@@ -241,7 +242,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_is_harmless_wherever_it_stands(tmp_path: Path, text: str) -> None:
     published(tmp_path, "rolled-back-by-a-check")
-    folder = tmp_path / "r0003"
+    folder = tmp_path / "e2e" / "r0003"
     for name in ("1-smoke-canary-0", "9-smoke-canary-0"):
         detail = {"expected": text, "got": text, "logs": text, "spoken": [{"request": text, "response": text}]}
         one = {"node": f"t.py::test_{text}", "title": text, "outcome": "failed", "text": text, "detail": detail}
@@ -263,7 +264,7 @@ def test_hostile_text_is_harmless_wherever_it_stands(tmp_path: Path, text: str) 
             }
         },
     )
-    story = publish(folder / "journal.jsonl", tmp_path)
+    story = publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
     written = (folder / "report.html").read_bytes().decode("utf-8")
     page = Page(written)
     assert {tag for tag, _ in page.seen} & {"script", "img", "iframe"} == set()
@@ -271,7 +272,7 @@ def test_hostile_text_is_harmless_wherever_it_stands(tmp_path: Path, text: str) 
     assert all(address == "data:," or (folder / address).exists() for address in page.addresses)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", written)
     assert len(written) < 400_000
-    assert Page((tmp_path / "index.html").read_text()).addresses == ["data:,", "r0003/report.html"]
+    assert Page((tmp_path / "index.html").read_text()).addresses == ["data:,", "e2e/r0003/report.html"]
     ET.fromstring((folder / "junit.xml").read_text())
     ET.fromstring((folder / "chart.svg").read_text())
     for path in (folder / "allure-results").glob("*.json"):
@@ -366,9 +367,9 @@ def test_allure_page_is_there_without_analytics_or_a_line_says_why_not(
         (bin_ / name).chmod(0o755)
     for name in ("sh", "mkdir", "cat"):
         (bin_ / name).symlink_to(str(shutil.which(name)))
-    folder = tmp_path / "r0001"
-    folder.mkdir()
-    line = allure_html(tmp_path, "r0001", {"PATH": str(bin_)})
+    folder = tmp_path / "e2e" / "r0001"
+    folder.mkdir(parents=True)
+    line = allure_html(Reports(tmp_path, "e2e"), "r0001", {"PATH": str(bin_)})
     assert line.startswith("Allure HTML")
     assert told in line
     page = folder / "allure" / "index.html"
@@ -384,26 +385,37 @@ def test_release_that_is_drawn_again_is_once_in_the_history(tmp_path: Path) -> N
 
 
 def test_list_has_every_release_newest_first_with_its_trend(reports: Path) -> None:
-    text = (reports / "index.html").read_text()
-    assert re.findall(r"href='(r\d+)/report.html'", text) == ["r0005", "r0004", "r0003", "r0002", "r0001"]
+    text = (reports.parent / "index.html").read_text()
+    assert re.findall(r"href='e2e/(r\d+)/report.html'", text) == ["r0005", "r0004", "r0003", "r0002", "r0001"]
     assert "1 of the last 5 were promoted" in text
     assert re.findall(r">([PFI])</span>", text) == ["P", "F", "F", "I", "I"]
 
 
 def test_only_so_many_reports_stay_as_the_setting_says(tmp_path: Path) -> None:
     published(tmp_path)
-    (tmp_path / "local").mkdir()
-    (tmp_path / "r0001" / "mine.txt").write_text("x")
-    publish(tmp_path / "r0005" / "journal.jsonl", tmp_path, keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["local", "r0004", "r0005"]
-    assert re.findall(r"href='(r\d+)/", (tmp_path / "index.html").read_text()) == ["r0005", "r0004"]
+    (tmp_path / "e2e" / "local").mkdir()
+    (tmp_path / "e2e" / "r0001" / "mine.txt").write_text("x")
+    publish(tmp_path / "e2e" / "r0005" / "journal.jsonl", Reports(tmp_path, "e2e"), keep=2)
+    assert sorted(path.name for path in (tmp_path / "e2e").iterdir()) == ["local", "r0004", "r0005"]
+    assert re.findall(r"href='e2e/(r\d+)/", (tmp_path / "index.html").read_text()) == ["r0005", "r0004"]
+
+
+def test_list_has_the_releases_of_all_platforms_and_those_that_lie_beside_them(tmp_path: Path) -> None:
+    """Older versions wrote `reports/r0001/`: such folders stay where they are, and are never pruned."""
+    published(tmp_path, "promoted", "crashed")
+    shutil.copytree(tmp_path / "e2e" / "r0001", tmp_path / "r0001")
+    other = Reports(tmp_path, "shop")
+    shutil.copytree(RELEASES / "undecided" / "r0005", other.release("r0005"))
+    publish(other.release("r0005") / "journal.jsonl", other, keep=1)
+    found = re.findall(r"href='([^']*)/report.html'", (tmp_path / "index.html").read_text())
+    assert found == ["shop/r0005", "e2e/r0004", "r0001", "e2e/r0001"]
 
 
 def test_record_and_stream_that_end_in_half_a_line_are_read(tmp_path: Path) -> None:
     published(tmp_path, "crashed")
-    for path in (tmp_path / "r0004").rglob("*.jsonl"):
+    for path in (tmp_path / "e2e" / "r0004").rglob("*.jsonl"):
         path.write_bytes(path.read_bytes()[:-5])
-    story = read(tmp_path / "r0004" / "journal.jsonl", tmp_path / "r0004")
+    story = read(tmp_path / "e2e" / "r0004" / "journal.jsonl", tmp_path / "e2e" / "r0004")
     assert story.decision == "Not finished"
     assert len(story.runs) == 4
 

@@ -12,7 +12,7 @@ import pytest
 from onlyvips_release.core.events import Noted
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.plan import ReleasePlan, Revision
-from onlyvips_release.state.baselines import HistoryFolder, lessons
+from onlyvips_release.state.baselines import Baselines, measured_by
 from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
@@ -21,11 +21,11 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def taught() -> list[tuple[str, ServiceHistory]]:
-    """The lessons of a promoted release."""
+def measured() -> list[tuple[str, ServiceHistory]]:
+    """The baselines of a promoted release."""
     world = World(make_plan(), 100)
     carry_out(world)
-    return lessons(world.journal, NOW.isoformat())
+    return measured_by(world.journal, NOW.isoformat())
 
 
 def next_plan() -> ReleasePlan:
@@ -36,22 +36,22 @@ def next_plan() -> ReleasePlan:
     return replace(make_plan(), services=tuple(services))
 
 
-def test_promoted_release_teaches_every_routed_service(taught: list[tuple[str, ServiceHistory]]) -> None:
-    assert [name for name, _ in taught] == ["backend-api", "miniapp", "showcu-panel"]
-    for _, lesson in taught:
-        assert (lesson.release, lesson.revision, lesson.tick) == ("r0001", "v2", 2.0)
-        assert lesson.rps == pytest.approx(100, rel=0.1)
-        assert lesson.phi0
-        assert lesson.seconds == pytest.approx(300, abs=10)
+def test_promoted_release_gives_every_routed_service_a_baseline(measured: list[tuple[str, ServiceHistory]]) -> None:
+    assert [name for name, _ in measured] == ["backend-api", "miniapp", "showcu-panel"]
+    for _, baseline in measured:
+        assert (baseline.release, baseline.revision, baseline.tick) == ("r0001", "v2", 2.0)
+        assert baseline.rps == pytest.approx(100, rel=0.1)
+        assert baseline.phi0
+        assert baseline.seconds == pytest.approx(300, abs=10)
 
 
 def test_next_release_uses_it_and_names_source_age_and_phi0(
-    tmp_path: Path, taught: list[tuple[str, ServiceHistory]]
+    tmp_path: Path, measured: list[tuple[str, ServiceHistory]]
 ) -> None:
-    folder = HistoryFolder(tmp_path)
-    folder.keep(taught)
+    folder = Baselines(tmp_path)
+    folder.keep(measured)
     used, notes = folder.read(next_plan(), NOW + timedelta(hours=2))
-    assert used == dict(taught)
+    assert used == dict(measured)
     assert notes[0].startswith("backend-api: history of r0001: 2.0 h old, ")
     assert "phi0 1/" in notes[0]
 
@@ -70,10 +70,10 @@ def test_next_release_uses_it_and_names_source_age_and_phi0(
     ],
 )
 def test_history_that_cannot_be_trusted_is_refused_with_a_reason(
-    tmp_path: Path, taught: list[tuple[str, ServiceHistory]], change: object, words: str
+    tmp_path: Path, measured: list[tuple[str, ServiceHistory]], change: object, words: str
 ) -> None:
-    folder = HistoryFolder(tmp_path)
-    folder.keep(taught)
+    folder = Baselines(tmp_path)
+    folder.keep(measured)
     change(tmp_path / "miniapp.jsonl")  # type: ignore[operator]
     used, notes = folder.read(next_plan(), NOW)
     assert sorted(used) == ["backend-api", "showcu-panel"]
@@ -86,29 +86,29 @@ def edit(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(record | fields) + "\n")
 
 
-def test_stable_alone_does_not_push_out_what_equal_arms_taught(
-    tmp_path: Path, taught: list[tuple[str, ServiceHistory]]
+def test_baseline_of_stable_alone_does_not_replace_one_of_equal_arms(
+    tmp_path: Path, measured: list[tuple[str, ServiceHistory]]
 ) -> None:
-    folder = HistoryFolder(tmp_path)
-    folder.keep(taught)
-    folder.keep([(name, replace(lesson, release="r0002", phi0=None)) for name, lesson in taught])
+    folder = Baselines(tmp_path)
+    folder.keep(measured)
+    folder.keep([(name, replace(baseline, release="r0002", phi0=None)) for name, baseline in measured])
     used, _ = folder.read(next_plan(), NOW)
-    assert {lesson.release for lesson in used.values()} == {"r0001"}
-    folder.keep([(name, replace(lesson, release="r0003", phi0=None, revision="v9")) for name, lesson in taught])
+    assert {baseline.release for baseline in used.values()} == {"r0001"}
+    folder.keep([(name, replace(baseline, release="r0003", phi0=None, revision="v9")) for name, baseline in measured])
     assert folder.read(next_plan(), NOW)[0] == {}
 
 
-def test_file_does_not_grow_for_ever(tmp_path: Path, taught: list[tuple[str, ServiceHistory]]) -> None:
-    folder = HistoryFolder(tmp_path)
+def test_file_does_not_grow_for_ever(tmp_path: Path, measured: list[tuple[str, ServiceHistory]]) -> None:
+    folder = Baselines(tmp_path)
     for _ in range(30):
-        folder.keep(taught[:1])
+        folder.keep(measured[:1])
     assert len((tmp_path / "backend-api.jsonl").read_text().splitlines()) == 20
 
 
-def test_rolled_back_release_teaches_of_stable_until_the_shift_back() -> None:
+def test_rolled_back_release_gives_a_baseline_of_stable_until_the_shift_back() -> None:
     world = World(make_plan(), 100, lambda s, r, at: 0.05 if r == "v2" and at > 120 else 0.001)
     carry_out(world)
-    found = dict(lessons(world.journal, NOW.isoformat()))
+    found = dict(measured_by(world.journal, NOW.isoformat()))
     assert found
-    assert all(lesson.phi0 is None and lesson.revision == "v1" for lesson in found.values())
+    assert all(baseline.phi0 is None and baseline.revision == "v1" for baseline in found.values())
     assert not any(isinstance(event, Noted) and "history" in event.what for event in world.journal)

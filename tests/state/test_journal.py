@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from onlyvips_release import overview
 from onlyvips_release.clock import SystemClock
+from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
 from onlyvips_release.errors import JournalError
-from onlyvips_release.state.journal import FileJournal, unfinished
+from onlyvips_release.state import journal as journal_module
+from onlyvips_release.state.files import make_folder
+from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
+from onlyvips_release.state.layout import Layout
 from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "journals" / "first.jsonl"
 
 
 def test_every_event_of_a_whole_release_is_read_back_equal(tmp_path: Path) -> None:
@@ -55,6 +64,9 @@ def test_record_of_a_controller_that_lost_its_claim_is_ignored(tmp_path: Path) -
         pytest.param("not json\n", ":1: is no record", id="foreign"),
         pytest.param('{"v":9,"seq":1,"fence":1,"t":"x","event":"Noted","what":"x"}\n', "another version", id="version"),
         pytest.param('{"v":1,"seq":1,"fence":1,"t":"x","event":"Nope"}\n', "unknown event", id="event"),
+        pytest.param('{"v":1,"seq":1,"fence":1,"t":"x","event":"Noted"}\n', "its fields are none of Noted", id="field"),
+        pytest.param('{"v":1,"seq":1,"fence":"1","t":"x","event":"Noted"}\n', ":1: is no record", id="fence"),
+        pytest.param("[]\n", ":1: is no record", id="list"),
     ],
 )
 def test_what_is_no_journal_is_refused_by_line(tmp_path: Path, line: str, told: str) -> None:
@@ -62,6 +74,107 @@ def test_what_is_no_journal_is_refused_by_line(tmp_path: Path, line: str, told: 
     path.write_text(line)
     with pytest.raises(JournalError, match=told):
         list(FileJournal(path).read())
+
+
+DAMAGED = [
+    pytest.param(b"not json", "is no record of a release", id="foreign"),
+    pytest.param(b"\x00" * 80, "is no record of a release", id="zeros"),
+    pytest.param(b'{"v":9,"seq":3,"fence":3,"t":"x","event":"Noted"}', "another version", id="version"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Nope"}', "unknown event", id="event"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Shifted","weight":{}}', "its fields", id="fields"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Watched","verdict":"PASS"}', "its fields", id="missing"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"SuiteRan","result":7}', "its fields", id="no object"),
+    pytest.param(b'{"v":2,"seq":3,"fence":3,"t":"x","event":"Promoted","at":"x"}', "cannot follow", id="order"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), DAMAGED)
+@pytest.mark.parametrize("place", [3, 12, 24], ids=str)
+def test_damaged_line_is_named_and_left_out_by_a_tolerant_reader(
+    tmp_path: Path, line: bytes, problem: str, place: int
+) -> None:
+    path, whole = tmp_path / "journal.jsonl", SAMPLE.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*whole[: place - 1], line, *whole[place - 1 :]]))
+    reading = read_release(path)
+    assert [one.line for one in reading.damage] == [place]
+    assert problem in reading.damage[0].problem
+    assert str(reading.damage[0]).startswith(f"line {place} of the journal is left out: ")
+    assert encode(reading.release.finished) == encode(fold(FileJournal(SAMPLE).read()).finished)
+    assert not reading.unfinished
+
+
+@pytest.mark.parametrize("nonsense", [7, [[1]], {"x": {}}], ids=repr)
+def test_no_field_of_any_event_stops_a_tolerant_reader(tmp_path: Path, nonsense: object) -> None:
+    path, whole = tmp_path / "journal.jsonl", [json.loads(line) for line in SAMPLE.read_bytes().splitlines()]
+    seen = set()
+    for number, record in enumerate(whole):
+        for name in record:
+            if (record["event"], name) in seen or record["event"] == "Sampled":
+                continue
+            seen.add((record["event"], name))
+            changed = [*whole[:number], {**record, name: nonsense}, *whole[number + 1 :]]
+            path.write_text("".join(json.dumps(one) + "\n" for one in changed))
+            read_release(path, samples=False)
+    assert len(seen) > 50
+
+
+def test_journal_with_a_damaged_line_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"\n".join([*SAMPLE.read_bytes().split(b"\n")[:9], b"garbage", b""]))
+    journal = FileJournal(path, SystemClock(), 9)
+    journal.append(events.Noted("went on"))
+    assert json.loads(path.read_bytes().splitlines()[-1])["seq"] == 10
+    reading = read_release(path)
+    assert (len(reading.damage), reading.unfinished, reading.release.noted[-1]) == (1, True, "went on")
+    with pytest.raises(JournalError, match=r"journal.jsonl:10: is no record"):
+        list(journal.read())
+
+
+def test_journal_of_damage_alone_may_be_a_release_that_has_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("garbage\n")
+    assert unfinished(path)
+    assert read_started(path) is None
+
+
+def test_record_has_version_2_and_the_next_number_also_after_another_writer(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first, second = (FileJournal(path, SystemClock(), fence) for fence in (1, 2))
+    first.append(events.Noted("one"))
+    second.append(events.Noted("two"))
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(record["v"], record["seq"], record["fence"]) for record in found] == [(2, 1, 1), (2, 2, 2)]
+
+
+def test_status_and_recover_read_the_newest_journal_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, count = Layout(tmp_path, "e2e"), Counter[str]()
+    make_folder(layout.live)
+    for name in ("r0001", "r0002"):
+        make_folder(layout.release(name))
+        layout.journal(name).write_bytes(SAMPLE.read_bytes())
+    honest = journal_module.lines
+
+    def counted(path: Path) -> list[bytes]:
+        count[path.parent.name] += 1
+        return honest(path)
+
+    monkeypatch.setattr(journal_module, "lines", counted)
+    assert overview.overview(tmp_path)[0]["phase"] == "PROMOTED"
+    assert count == {"r0002": 1}
+    assert overview.idle(layout)
+    assert count == {"r0002": 2}
+    FileJournal(layout.journal("r0001"))
+    assert count == {"r0002": 2}
+
+
+def test_status_names_the_damage_of_a_journal_and_what_could_be_read(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "e2e")
+    make_folder(layout.live)
+    make_folder(layout.release("r0001"))
+    layout.journal("r0001").write_bytes(SAMPLE.read_bytes() + b"garbage\n")
+    (row,) = overview.overview(tmp_path)
+    assert (row["release"], row["phase"]) == ("r0001", "PROMOTED")
+    assert "is no record of a release; 1 of its lines are left out" in overview.text(row)
 
 
 def test_writing_where_it_cannot_be_written_is_a_journal_error(tmp_path: Path) -> None:
@@ -78,9 +191,6 @@ def test_everything_that_a_series_holds_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     FileJournal(path, SystemClock(), 1).append(sampled)
     assert list(FileJournal(path).read()) == [sampled]
-
-
-SAMPLE = Path(__file__).parents[1] / "samples" / "journals" / "first.jsonl"
 
 
 def test_journal_of_the_first_version_is_still_read() -> None:

@@ -16,7 +16,8 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.core.plan import Suite
 from onlyvips_release.core.ports import SuiteRequest
-from onlyvips_release.environment import Place
+from onlyvips_release.core.suite import SuiteContext
+from onlyvips_release.environment import Environment
 from onlyvips_release.errors import TargetError
 from onlyvips_release.platform import Platform
 from onlyvips_release.suites import run as checks
@@ -25,7 +26,7 @@ from tests.testing.plans import make_plan
 from tests.testing.suite_rig import ended, started, written
 
 TOKEN = "5f0c1e7a9b3d2468ace013579bdf0246"
-STATIC = {"services": {"api": {"url": "http://127.0.0.1:9", "host": "api.x", "pins": {"canary": f"canary-{TOKEN}"}}}}
+ACCESS = {"api": {"url": "http://127.0.0.1:9", "host": "api.x", "pins": {"canary": f"canary-{TOKEN}"}}}
 CONTEXT = {"release": "r0007", "step": 1, "services": {"api": {"routed": True, "revisions": {"canary": "v2"}}}}
 
 pytestmark = pytest.mark.slow
@@ -66,7 +67,7 @@ def helper():
 def test_a_critical_failure_is_the_verdict_while_the_suite_still_hangs(tmp_path: Path) -> None:
     text = "import pytest\n@pytest.mark.severity('critical')\ndef test_a(): assert 0\ndef test_b(): pass"
     suite = written(tmp_path / "suite", conftest=HELPER, test_a=text)
-    run = started(suite, tmp_path, static=STATIC, context=CONTEXT)
+    run = started(suite, tmp_path, access=ACCESS, context=CONTEXT)
     result = ended(run)
     assert run.process.poll() is None, "nobody waited for pytest"
     assert (result.verdict, result.reason) == (Verdict.FAIL, "test_a.py::test_a (call)")
@@ -140,13 +141,15 @@ def test_a():
 def test_the_suite_is_told_of_its_release_in_a_private_file(tmp_path: Path) -> None:
     suite = written(tmp_path / "suite", test_a=SEES)
     env = {"SEEN": str(tmp_path / "seen.json"), "ONLYVIPS_TARGET": "http://elsewhere", "MINE": "1"}
-    result = ended(started(suite, tmp_path, env=env, static=STATIC, context=CONTEXT, arm=Arm.STABLE, weight=10))
+    result = ended(started(suite, tmp_path, env=env, access=ACCESS, context=CONTEXT, arm=Arm.STABLE, weight=10))
     assert result.verdict is Verdict.PASS, result
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert seen["mode"] == 0o600
     of_run = {"suite": "smoke", "arm": "stable", "weight": 10, "gate": "normal"}
-    api = {**STATIC["services"]["api"], **CONTEXT["services"]["api"]}  # type: ignore[index]
-    assert seen["context"] == {"release": "r0007", "step": 1, **of_run, "services": {"api": api}}
+    api = {**ACCESS["api"], **CONTEXT["services"]["api"]}  # type: ignore[index]
+    unknown: dict[str, object] = {"health": "", "identity": None, "admin": "", "instances": []}
+    services = {"api": {**api, **unknown}}
+    assert seen["context"] == {"release": "r0007", "step": 1, **of_run, "metrics": {}, "services": services}
     assert seen["env"]["MINE"] == "1"
     assert "ONLYVIPS_TARGET" not in seen["env"], "a variable left behind must not send the suite elsewhere"
     assert not list(suite.rglob("__pycache__"))
@@ -156,7 +159,7 @@ def test_the_suite_is_told_of_its_release_in_a_private_file(tmp_path: Path) -> N
 def test_what_a_suite_prints_of_the_pins_does_not_stay(tmp_path: Path) -> None:
     text = "import os\ndef test_a():\n    print(open(os.environ['ONLYVIPS_CONTEXT']).read())\n    assert 0"
     run = started(
-        written(tmp_path / "suite", test_a=text), tmp_path, env={"PYTEST_ADDOPTS": "-s"}, static=STATIC, context=CONTEXT
+        written(tmp_path / "suite", test_a=text), tmp_path, env={"PYTEST_ADDOPTS": "-s"}, access=ACCESS, context=CONTEXT
     )
     result = ended(run)
     assert result.verdict is Verdict.FAIL
@@ -184,7 +187,7 @@ def test_a_suite_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_there_is_an_error_of_the_target(tmp_path: Path) -> None:
     tool = PytestChecks(tmp_path / "reports", {}, tmp_path, str(tmp_path / "no-python"), SystemClock(), {})
-    request = SuiteRequest("smoke", Suite("suite", timedelta(seconds=5)), Arm.CANARY, 0, {})
+    request = SuiteRequest("smoke", Suite("suite", timedelta(seconds=5)), Arm.CANARY, 0, SuiteContext())
     with pytest.raises(TargetError, match="cannot start pytest"):
         tool.start(request)
 
@@ -213,14 +216,14 @@ def test_connections_that_had_to_be_made_again_fail_the_suite_at_once(tmp_path: 
         with pytest.raises(httpx.ConnectError): api.get("/")
     """
     suite = written(tmp_path / "suite", test_a=text.replace("\n    ", "\n"))
-    result = ended(started(suite, tmp_path, static=STATIC, context=CONTEXT))
+    result = ended(started(suite, tmp_path, access=ACCESS, context=CONTEXT))
     assert (result.verdict, result.connection_retries, result.failed) == (Verdict.FAIL, 4, ("connections",))
     assert result.reason == "4 connections had to be made again"
 
 
 def test_secrets_of_the_environment_reach_a_suite_only_where_they_are_meant_to(tmp_path: Path) -> None:
     env = {"ONLYVIPS_ADMIN_TOKEN": "an-admins-token", "BOT_TOKEN": "a-bots-token", "PATH": "/bin"}
-    tool = Platform(make_plan(), place=Place(tmp_path, tmp_path, env)).checks("r0001", "0" * 32)
-    assert {facts["admin"] for facts in tool.static["services"].values()} == {"an-admins-token"}
+    tool = Platform(make_plan(), environment=Environment(tmp_path, tmp_path, env)).checks("r0001", "0" * 32)
+    assert {access.admin for access in tool.access.values()} == {"an-admins-token"}
     assert tool.env == {"PATH": "/bin"}
     assert set(tool.hidden) == {"an-admins-token", "a-bots-token"}

@@ -1,7 +1,4 @@
-"""46 suites that lie, and those found since: what pytest's exit code says, and what the verdict must be.
-
-The numbers are those of the table in verdict.md section 2; from 47 on they were found later.
-"""
+"""61 suites that lie: what pytest's exit code says, and what the verdict must be."""
 
 from __future__ import annotations
 
@@ -284,7 +281,7 @@ CASES = [
         0,
         (1, 0, 0, 0),
         INC,
-        "dropped without a word: test_a.py::test_b",
+        "removed without pytest's deselection: test_a.py::test_b",
     ),
     Case(
         "50 the same under xdist",
@@ -292,7 +289,7 @@ CASES = [
         0,
         (1, 0, 0, 0),
         INC,
-        "dropped without a word: test_a.py::test_b",
+        "removed without pytest's deselection: test_a.py::test_b",
         ("-n", "1"),
     ),
     Case(
@@ -472,7 +469,7 @@ STRICTER = {"10", "11", "30", "31", "37", "58"}
 ALONE = {"61"}
 """Its test looks for the event stream in its own command line, which a worker has not."""
 IN_CI = {"01", "02", "05", "07", "10", "14", "18b", "19", "20", "21", "22", "28", "35", "44", "49", "53"}
-"""Those of verdict.md section 4, and one of each kind; `make long` runs all."""
+"""One of each kind; `make long` runs all."""
 
 
 def spread(case: Case) -> Case:

@@ -460,15 +460,32 @@ def test_a_request_that_was_sent_is_never_sent_again(pytester: pytest.Pytester, 
 
 # --- the guard --------------------------------------------------------------------------------------------------------
 
+CRITICAL_SKIPPED = """
+import pytest
+def test_a(): pass
+@pytest.mark.severity("critical")
+@pytest.mark.skip
+def test_b(): pass
+"""
 GUARDED = [
     ("fine", "def test_a(): pass", (), 0, ""),
-    ("all skipped", "import pytest\n@pytest.mark.skip\ndef test_a(): pass", (), 1, "0 passed, at least 1 wanted"),
-    ("only xfail", "import pytest\n@pytest.mark.xfail\ndef test_a(): assert 0", (), 1, "0 passed"),
+    ("all skipped", "import pytest\n@pytest.mark.skip\ndef test_a(): pass", (), 1,
+     "INCONCLUSIVE: 0 passed, 1 collected, 1 must pass"),
+    ("only xfail", "import pytest\n@pytest.mark.xfail\ndef test_a(): assert 0", (), 1, "INCONCLUSIVE: 0 passed"),
     ("xpass", "import pytest\n@pytest.mark.xfail\ndef test_a(): pass", (), 0, ""),
-    ("exit", "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('x', returncode=0)", (), 1, "1 of 2 never"),
-    ("collect only", "def test_a(): assert 0", ("--collect-only",), 1, "0 passed"),
-    ("set-up plan", "def test_a(): assert 0", ("--setup-plan",), 1, "0 passed"),
-    ("too few", "def test_a(): pass", ("--min-passed=2",), 1, "1 passed, at least 2 wanted"),
+    ("exit", "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('x', returncode=0)", (), 1,
+     "INCONCLUSIVE: 1 of 2 planned never reported"),
+    ("collect only", "def test_a(): assert 0", ("--collect-only",), 1, "INCONCLUSIVE: 1 of 1 planned never reported\n"
+     "  to collect without running: add -o release_guard=false"),
+    ("set-up plan", "def test_a(): assert 0", ("--setup-plan",), 1, "INCONCLUSIVE: 1 of 1 planned never reported"),
+    ("too few", "def test_a(): pass", ("--min-passed=2",), 1,
+     "INCONCLUSIVE: 1 passed, 1 collected, 2 must pass"),
+    ("may pass none", "import pytest\n@pytest.mark.skip\ndef test_a(): pass", ("--min-passed=0",), 0, ""),
+    ("skipped critical", CRITICAL_SKIPPED, (), 1, "INCONCLUSIVE: skipped although critical: "),
+    ("deselected", "def test_a(): pass\ndef test_b(): assert 0", ("-k", "test_a"), 0, ""),
+    ("another target", "def test_a(service): pass", (TARGET,), 0, ""),
+    ("without its plugin", "def test_a(): pass", ("-p", "no:threadexception"), 1,
+     "INCONCLUSIVE: pytest ran without its threads"),
     ("returns", "def test_a(): return False", (), 1, ""),
     ("thread", "import threading\ndef test_a():\n t=threading.Thread(target=lambda: 1/0); t.start(); t.join()", (), 1,
      ""),
@@ -483,7 +500,8 @@ def test_guard_turns_a_green_lie_red(
     pytester.makeini("[pytest]\nrelease_guard = true")
     result = run(*arguments)
     assert result.ret == code
-    assert (f"release guard: {says}" in result.stdout.str()) is bool(says)
+    line = "release guard: exit code 1 instead of 0, because this run is "
+    assert (f"{line}{says}" in result.stdout.str()) is bool(says)
 
 
 def test_guard_works_under_xdist_too(pytester: pytest.Pytester) -> None:
@@ -491,7 +509,7 @@ def test_guard_works_under_xdist_too(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nrelease_guard = true")
     result = pytester.runpytest_subprocess("-q", "-n", "1", "-p", "no:hypothesispytest")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["release guard: 0 passed, at least 1 wanted"])
+    result.stdout.fnmatch_lines(["release guard: *INCONCLUSIVE: 0 passed, 1 collected, 1 must pass"])
 
 
 def test_missing_target_is_an_error_under_xdist_too(pytester: pytest.Pytester) -> None:
@@ -508,7 +526,7 @@ def test_guard_sees_what_a_conftest_made_green(pytester: pytest.Pytester, run: R
     pytester.makeini("[pytest]\nrelease_guard = true")
     result = run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["release guard: *test_a failed"])
+    result.stdout.fnmatch_lines(["release guard: *FAIL: *test_a (call)"])
 
 
 @pytest.mark.parametrize("arguments", [("--collect-only",), ("--setup-plan",)])

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from onlyvips_release.suites.secrets import Mask, forms
+from onlyvips_release.suites.secrets import Mask, forms_of
 from tests.testing.suite_box import own_environment
 from tests.testing.suite_rig import ended, started, written
 
@@ -210,7 +210,7 @@ def test_base64_of_a_longer_text_is_known_wherever_the_secret_begins(at: int) ->
     secret = secrets.token_hex(12)
     text = base64.b64encode(b"a" * at + secret.encode() + b"zz").decode()
     assert Mask([secret])(text) != text
-    assert any(form in text for form in forms(secret))
+    assert any(form in text for form in forms_of(secret))
 
 
 @pytest.mark.parametrize(

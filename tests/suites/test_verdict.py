@@ -1,27 +1,22 @@
-"""The pure part of the gate: events go in, a verdict with its reason comes out (verdict.md sections 3 and 6)."""
+"""The pure part of the gate: events go in, a verdict with its reason comes out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from onlyvips_release.core.model import Verdict
-from onlyvips_release.core.plan import SEVERITIES, Suite
-from onlyvips_release.suites.run import Tally, merged, same_node
+from onlyvips_release.core.plan import SEVERITIES
+from onlyvips_release.core.reasons import SuiteReason
+from onlyvips_release.suites.tally import Conclusion, Tally, Terms, same_node
 
 PASS, FAIL, INC = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 Event = dict[str, Any]
 START: Event = {"k": "start", "run": "r", "warnings": True, "threads": True, "targets": "context"}
 A, B, C = "t.py::test_a", "t.py::test_b", "t.py::test_c"
-
-
-def suite(**words: Any) -> Suite:
-    """A suite with the defaults of a plan."""
-    return Suite("suite", timedelta(seconds=60), **words)
 
 
 def planned(*ids: str) -> Event:
@@ -41,7 +36,7 @@ def finish(code: int = 0) -> Event:
 
 def fed(*events: Event, **words: Any) -> Tally:
     """A tally of these events."""
-    tally = Tally(suite(**words), "r")
+    tally = Tally(Terms(**words), "r")
     for event in events:
         tally.feed_line(json.dumps(event).encode())
     return tally
@@ -104,8 +99,8 @@ CASES: list[tuple[str, tuple[Event, ...], int | None, Verdict, str, Mapping[str,
     ("deselected", (START, {"k": "deselected", "run": "r", "ids": [B]}, *GOOD[1:]), 0, INC, "1 deselected", {}),
     ("deselected, as the plan allows", (START, {"k": "deselected", "run": "r", "ids": [B]}, *GOOD[1:]), 0, PASS,
      "1 deselected", {"deselect": True}),
-    ("dropped without a word", (START, {"k": "lost", "run": "r", "ids": [B]}, *GOOD[1:]), 0, INC,
-     f"dropped without a word: {B}", {"deselect": True}),
+    ("dropped, not deselected", (START, {"k": "lost", "run": "r", "ids": [B]}, *GOOD[1:]), 0, INC,
+     f"removed without pytest's deselection: {B}", {"deselect": True}),
     ("required and there", GOOD, 0, PASS, "1 passed of 1", {"required": (A,)}),
     ("required and gone", GOOD, 0, INC, f"required but not passed: {B}", {"required": (A, B)}),
     ("required and skipped", (START, planned(A, B), report(A), report(B, "skipped", "setup"), finish()), 0, INC,
@@ -128,24 +123,52 @@ CASES: list[tuple[str, tuple[Event, ...], int | None, Verdict, str, Mapping[str,
 def test_events_make_the_verdict(
     events: tuple[Event, ...], code: int | None, verdict: Verdict, reason: str, words: Mapping[str, Any]
 ) -> None:
-    got, why = fed(*events, **words).verdict(code)
+    got, _, why = fed(*events, **words).conclude(code)
     assert (got, reason in why) == (verdict, True), why
 
 
+KINDS = {
+    "everything proved": SuiteReason.PASSED,
+    "nothing at all": SuiteReason.NO_STREAM,
+    "no finish": SuiteReason.DIED,
+    "a damaged line": SuiteReason.DAMAGED_STREAM,
+    "exit 3": SuiteReason.EXIT_CODE,
+    "fewer than wanted": SuiteReason.TOO_FEW_PASSED,
+    "one never reported": SuiteReason.MISSING,
+    "a failed set-up": SuiteReason.FAILED,
+    "a skipped critical": SuiteReason.CRITICAL_SKIPPED,
+    "a lost worker": SuiteReason.WORKER_LOST,
+    "a collection error": SuiteReason.COLLECTION_ERROR,
+    "deselected": SuiteReason.DESELECTED,
+    "dropped, not deselected": SuiteReason.DROPPED,
+    "required and gone": SuiteReason.REQUIRED_NOT_PASSED,
+    "without both": SuiteReason.PLUGIN_MISSING,
+    "no target": SuiteReason.OTHER_TARGET,
+    "three connections again": SuiteReason.CONNECTIONS,
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items(), ids=KINDS)
+def test_each_verdict_has_its_reason_for_machines(name: str, kind: SuiteReason) -> None:
+    _, events, code, _, _, words = next(case for case in CASES if case[0] == name)
+    assert fed(*events, **words).conclude(code).kind is kind
+
+
 def test_a_deadline_forbids_a_pass_but_not_a_failure() -> None:
-    assert fed(*GOOD).verdict(0, late="deadline of 60 s passed") == (INC, "deadline of 60 s passed")
+    late = Conclusion(INC, SuiteReason.DEADLINE, "deadline of 60 s passed")
+    assert fed(*GOOD).conclude(0, late) == late
     failing = (START, planned(A), report(A, "failed"), finish(1))
-    assert fed(*failing).verdict(1, late="deadline of 60 s passed")[0] is FAIL
+    assert fed(*failing).conclude(1, late)[0] is FAIL
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_only_blocker_and_critical_fail_at_once(severity: str) -> None:
     tally = fed(START, planned(A, B), report(A, "failed", severity=severity))
-    assert bool(tally.failed(at_once=True)) is (severity in ("blocker", "critical"))
+    assert bool(tally.failure(at_once=True)) is (severity in ("blocker", "critical"))
 
 
 def test_a_critical_failure_below_the_gate_does_not_stop_the_suite() -> None:
-    assert not fed(START, planned(A), report(A, "failed", severity="critical"), gate="blocker").failed(at_once=True)
+    assert not fed(START, planned(A), report(A, "failed", severity="critical"), gate="blocker").failure(at_once=True)
 
 
 @pytest.mark.parametrize("line", [b"", b"garbage", b"[]", b"1", b'{"run": "r", "k": "report"}', b"\xff\xfe"])
@@ -180,13 +203,3 @@ def test_what_failed_and_what_is_missing_is_named_once() -> None:
 )
 def test_a_required_id_may_leave_out_folders_and_parameters(wanted: str, node: str, same: bool) -> None:
     assert same_node(wanted, node) is same
-
-
-def test_what_the_runner_says_now_holds_over_what_was_fixed() -> None:
-    fixed: dict[str, Any] = {"services": {"a": {"url": "u", "pins": {"canary": "c"}}, "b": {"url": "v"}}}
-    now = {"services": {"a": {"pins": {"stable": "s"}, "url": "w"}}, "release": "r0001"}
-    assert merged(fixed, now) == {
-        "services": {"a": {"url": "w", "pins": {"canary": "c", "stable": "s"}}, "b": {"url": "v"}},
-        "release": "r0001",
-    }
-    assert fixed["services"]["a"]["pins"] == {"canary": "c"}, "the fixed part must stay as it is"

@@ -13,7 +13,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from onlyvips_release.clients.attempt_log import BUSINESS, NAME
+from onlyvips_release.clients.attempt_log import BUSINESS
 from onlyvips_release.core.judge.buckets import edge
 from onlyvips_release.core.model import Arm, Sample, Series
 from onlyvips_release.telemetry.envoy import NO_ROUTE, EnvoySource
@@ -175,17 +175,17 @@ def test_burnt_processor_time_and_a_leak_are_seen_on_their_arm() -> None:
 def test_nothing_of_a_request_but_its_route_is_in_the_log(even: Bench) -> None:
     even.ask(20, [{"authorization": "Bearer hunter2", "cookie": "s=hunter2"}], "POST", f"{VIEW}/hunter2?token=hunter2")
     both(even)
-    data = (even.state / "log" / NAME).read_bytes()
+    data = even.layout.attempts_log.read_bytes()
     assert data
     assert b"hunter2" not in data
     assert TOKEN.encode() not in data
-    assert (even.state / "log" / NAME).stat().st_mode & 0o077 == 0
+    assert even.layout.attempts_log.stat().st_mode & 0o077 == 0
 
 
 def test_new_controller_begins_at_zero_and_sees_what_comes(even: Bench) -> None:
     even.ask(50)
     time.sleep(0.3)
-    even.source = EnvoySource(even.state, even.plan)
+    even.source = EnvoySource(even.layout, even.plan)
     assert [series.latency for series in both(even)] == [(), ()]
     even.ask(40)
     stable, canary = both(even)
@@ -225,7 +225,7 @@ def test_dead_log_pump_blinds_latency_and_business_and_nothing_else() -> None:
         made.ask(50)
         both(made)
         (pump,) = [
-            p for p in psutil.process_iter(["cmdline"]) if str(made.state / "log" / NAME) in (p.info["cmdline"] or ())
+            p for p in psutil.process_iter(["cmdline"]) if str(made.layout.attempts_log) in (p.info["cmdline"] or ())
         ]
         pump.kill()
         pump.wait()
@@ -235,8 +235,8 @@ def test_dead_log_pump_blinds_latency_and_business_and_nothing_else() -> None:
         assert (stable.latency, stable.business) == (None, None)
         assert stable.good == 350
         assert stable.cpu is not None
-        (made.state / "log" / NAME).unlink()
-        made.source = EnvoySource(made.state, made.plan)
+        made.layout.attempts_log.unlink()
+        made.source = EnvoySource(made.layout, made.plan)
         assert both(made)[0] == replace(stable, cpu=None, memory=None)
         assert made.router.running()
 
@@ -275,7 +275,7 @@ def test_retry_that_finds_no_instance_is_counted_once_by_the_arm_that_failed_fir
 
 
 def test_request_of_no_service_is_counted_apart(plain: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = EnvoySource(plain.state, plain.plan)
+    source = EnvoySource(plain.layout, plain.plan)
     assert source.admin.stats(f"^{NO_ROUTE}$") == {NO_ROUTE: "0"}, "the counter has this name"
     monkeypatch.setattr(source.admin, "stats", lambda pattern: {NO_ROUTE: "3"})
     assert source.sample().lost == {"backend-api": 0, "": 3}

@@ -10,6 +10,7 @@ from typing import Any
 
 from onlyvips_release.reporting.folder import publish
 from onlyvips_release.reporting.timeline import Story
+from onlyvips_release.state.layout import Reports
 
 RELEASES = Path(__file__).parents[1] / "reporting" / "releases"
 CASES = {path.parent.name: path.name for path in sorted(RELEASES.glob("*/r*"), key=lambda path: path.name)}
@@ -17,12 +18,12 @@ CASES = {path.parent.name: path.name for path in sorted(RELEASES.glob("*/r*"), k
 
 
 def published(reports: Path, *cases: str) -> dict[str, Story]:
-    """These releases (default: all) below `reports`, oldest first."""
-    found = {}
+    """These releases (default: all) of the platform `e2e` below `reports`, oldest first."""
+    found, of_platform = {}, Reports(reports, "e2e")
     for case in cases or CASES:
-        folder = reports / CASES[case]
+        folder = of_platform.release(CASES[case])
         shutil.copytree(RELEASES / case / CASES[case], folder)
-        found[case] = publish(folder / "journal.jsonl", reports)
+        found[case] = publish(folder / "journal.jsonl", of_platform)
     return found
 
 
@@ -40,3 +41,11 @@ def suite(folder: Path, name: str, reports: list[dict[str, Any]], *others: dict[
     path = folder / "suites" / name / "events.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def installed(folder: Path, *cases: str) -> Path:
+    """A state folder below `folder` with the platform of these releases, oldest first."""
+    for case in cases:
+        shutil.copytree(RELEASES / case / CASES[case], folder / "state" / "e2e" / "releases" / CASES[case])
+    (folder / "state" / "e2e" / "live").mkdir()
+    return folder / "state"

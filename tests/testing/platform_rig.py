@@ -19,7 +19,7 @@ import yaml
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.demo import free_ports
-from onlyvips_release.environment import Place
+from onlyvips_release.environment import Environment
 from onlyvips_release.platform import Platform
 from onlyvips_release.sandbox.load import Load
 from onlyvips_release.sandbox.mix import default_mix
@@ -110,7 +110,7 @@ class Rig:
 
     def platform(self, plan: Mapping[str, Any] | None = None) -> Platform:
         """Opened, in this rig's folders."""
-        return Platform.load(self.write(plan or self.plan("next")), Place(self.state, self.reports, self.env))
+        return Platform.load(self.write(plan or self.plan("next")), Environment(self.state, self.reports, self.env))
 
     def up(self) -> None:
         """Router and stable."""

@@ -18,6 +18,7 @@ from onlyvips_release.core.model import Arm, Endpoint, Instance, Series
 from onlyvips_release.core.plan import Health, Process, ReleasePlan, Revision, Service
 from onlyvips_release.core.ports import Source
 from onlyvips_release.demo import free_ports
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.telemetry.envoy import EnvoySource
 from onlyvips_release.telemetry.gauges import GaugedSource
@@ -43,6 +44,7 @@ class Bench:
         )
         self.plan = ReleasePlan("t", (service,), listen=("127.0.0.1", self.ports["router"]), sticky=sticky)
         self.state, self.clock = folder, SystemClock()
+        self.layout = Layout.at(folder)
         self.lease = FileLease(folder / "live", self.clock)
         self.lease.acquire("test")
         self.router = self.another("r0001")
@@ -56,7 +58,7 @@ class Bench:
 
     def new_source(self) -> GaugedSource:
         """As a controller that begins now has it."""
-        return GaugedSource(EnvoySource(self.state, self.plan), Usage(self.instances))
+        return GaugedSource(EnvoySource(self.layout, self.plan), Usage(self.instances))
 
     def prober(self) -> RouterProber:
         """With the pins of the release."""
@@ -64,7 +66,7 @@ class Bench:
 
     def another(self, release: str, token: str = TOKEN) -> EnvoyRouter:
         """Another process would see it so."""
-        return EnvoyRouter(self.state, self.plan, self.lease, self.clock, None, release, token)
+        return EnvoyRouter(self.layout, self.plan, self.lease, self.clock, None, release, token)
 
     def spawn(self, name: str, *faults: str) -> subprocess.Popen[bytes]:
         """One backend, ready."""
@@ -142,7 +144,7 @@ class Bench:
 def bench(sticky: tuple[str, ...] = (), faults: tuple[str, ...] = ()) -> Iterator[Bench]:
     """One for a test."""
     folder = Path(tempfile.mkdtemp(prefix="ov-t-"))
-    made = Bench(sticky, faults, folder)
+    made = Bench(sticky, faults, folder / "t")
     try:
         yield made
     finally:

@@ -159,13 +159,22 @@ class World:
 
     def unanswered(self) -> str:
         """Whose users are sent to an arm without a living instance now, "" = nobody's."""
-        for service in self.plan.routed if self.router_up else ():
+        for dead in self.dead_arms() if self.router_up else ():
+            arm, service = dead.split()
+            if share := self.share(Arm(arm)):
+                return f"{service}: {share:.0%} of users are sent to {arm}, which does not answer"
+        return ""
+
+    def dead_arms(self) -> list[str]:
+        """`<arm> <service>` for each arm that answers nobody."""
+        found = []
+        for service in self.plan.routed:
             alive = {i.endpoint for i in self.instances[service.name] if i.alive}
             for arm in Arm:
                 where = self.where(arm, service.name)
-                if self.share(arm) and not (where and where[0] in alive):
-                    return f"{service.name}: {self.share(arm):.0%} of users are sent to {arm}, which does not answer"
-        return ""
+                if not self.router_up or not where or where[0] not in alive:
+                    found.append(f"{arm} {service.name}")
+        return found
 
     def _serve(self) -> None:
         """Requests are under way wherever users are sent."""

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 
 from onlyvips_release.clock import SystemClock
+from onlyvips_release.codec import decode
 from onlyvips_release.core.model import Arm, SuiteResult
 from onlyvips_release.core.plan import Suite
 from onlyvips_release.core.ports import SuiteRequest
+from onlyvips_release.core.suite import Access, SuiteContext
 from onlyvips_release.suites.run import PytestChecks, PytestRun
 
 FAST = "-p no:hypothesispytest -p no:allure_pytest -p no:anyio"
@@ -45,7 +47,7 @@ def started(
     home: Path,
     *,
     env: Mapping[str, str] = {},
-    static: Mapping[str, Any] = {},
+    access: Mapping[str, Any] = {},
     context: Mapping[str, Any] = {},
     deadline: float = 30.0,
     arm: Arm = Arm.CANARY,
@@ -54,10 +56,14 @@ def started(
     hidden: Iterable[str] = (),
     **words: Any,
 ) -> PytestRun:
-    """A run of the suite at `path`; `home` is where the plan would lie, reports go there too."""
-    checks = PytestChecks(home / "reports", static, home, sys.executable, SystemClock(), {**ENV, **env}, hidden)
+    """A run of the suite at `path`; `home` is where the plan would lie, reports go there too.
+
+    `access` by service and `context`: as JSON objects.
+    """
+    ways = {service: decode(Access, facts) for service, facts in access.items()}
+    checks = PytestChecks(home / "reports", ways, home, sys.executable, SystemClock(), {**ENV, **env}, hidden)
     suite = Suite(str(path), timedelta(seconds=deadline), **words)
-    return checks.start(SuiteRequest(name, suite, arm, weight, context))
+    return checks.start(SuiteRequest(name, suite, arm, weight, decode(SuiteContext, context)))
 
 
 def ended(run: PytestRun, within: float = 40.0) -> SuiteResult:

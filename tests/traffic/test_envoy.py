@@ -20,7 +20,8 @@ from onlyvips_release.clients.envoy_process import find_envoy
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Identity
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
-from onlyvips_release.state.lease import StagedFiles
+from onlyvips_release.state.files import StagedFiles
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.telemetry.probe import claim
 from onlyvips_release.traffic import envoy, envoy_config
 from onlyvips_release.traffic.envoy_config import TOTAL, entries, offset
@@ -323,7 +324,7 @@ def test_second_router_on_the_port_is_refused_by_name_and_the_first_stays_ours(p
 
     lease = FileLease(tmp_path / "live", plain.clock)
     lease.acquire("test")
-    second = envoy.EnvoyRouter(tmp_path, plain.plan, lease, plain.clock)
+    second = envoy.EnvoyRouter(Layout.at(tmp_path), plain.plan, lease, plain.clock)
     with pytest.raises(Refused, match=rf"port {plain.ports['router']} is taken by pid \d+"):
         second.start()
     lease.release()
@@ -338,7 +339,7 @@ def test_long_state_folder_still_has_a_socket(tmp_path: Path) -> None:
         deep = tmp_path / ("d" * 90)
         lease = FileLease(deep / "live", made.clock)
         lease.acquire("test")
-        router = envoy.EnvoyRouter(deep, made.plan, lease, made.clock)
+        router = envoy.EnvoyRouter(Layout.at(deep), made.plan, lease, made.clock)
         router.start()
         assert router.read_weight() == 0
         socket = deep / "live" / "router" / "admin.sock"
@@ -353,7 +354,7 @@ def test_other_services_need_another_router(plain: Bench) -> None:
 
     plan = replace(plain.plan, services=(replace(plain.plan.services[0], name="other"),))
     with pytest.raises(Refused, match="other services"):
-        envoy.EnvoyRouter(plain.state, plan, plain.lease, plain.clock).start()
+        envoy.EnvoyRouter(plain.layout, plan, plain.lease, plain.clock).start()
 
 
 def test_binary_that_is_no_new_envoy_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import Health, Process, Revision, Service
 from onlyvips_release.errors import NotReady, Refused
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.workloads.process import ProcessWorkload
 
@@ -60,7 +61,7 @@ def workload(tmp_path: Path) -> Iterator[ProcessWorkload]:
         health=Health("/", timedelta(seconds=10)),
         process=Process(two_ports(), timedelta(seconds=2), ("SECRET",)),
     )
-    found = ProcessWorkload(service, tmp_path, lease, SystemClock(), {"SECRET": "s3cret", "UNTOLD": "x"})
+    found = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "s3cret", "UNTOLD": "x"})
     yield found
     found.stop_all()
     lease.release()
@@ -267,7 +268,7 @@ def test_output_of_a_process_begins_below_that_of_its_forerunner(tmp_path: Path)
 
 
 def test_missing_secret_is_named(workload: ProcessWorkload) -> None:
-    workload.secrets = {}
+    workload.variables = {}
     with pytest.raises(Refused, match="SECRET is not set"):
         workload.start_canary(revision("v1"))
 
@@ -278,7 +279,7 @@ def test_service_without_traffic_is_replaced_stop_first(tmp_path: Path) -> None:
     code = "import time\nwhile True: time.sleep(1)"
     old, new = (Revision(name, (sys.executable, "-c", code, name)) for name in ("v1", "v2"))
     service = Service("bot", canary=new, stable=old, routed=False, process=Process(drain=timedelta(seconds=2)))
-    bot = ProcessWorkload(service, tmp_path, lease, SystemClock(), {})
+    bot = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {})
     (first,) = bot.promote(old)
     (second,) = bot.promote(new)
     assert bot.promote(new) == (second,)

@@ -17,6 +17,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.errors import Interrupted, NotReady, Refused
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.workloads.external import ExternalWorkload
 from onlyvips_release.workloads.services import PerService
@@ -187,7 +188,7 @@ def test_address_of_somebody_else_that_users_are_on_is_remembered_until_it_is_fo
     lease = FileLease(tmp_path / "live", SystemClock())
     lease.acquire("test")
     serving, other = (Revision(f"v{n}", url=f"http://127.0.0.1:{n}") for n in (1, 2))
-    outside = ExternalWorkload(Service("web", canary=other, stable=serving), tmp_path, lease)
+    outside = ExternalWorkload(Service("web", canary=other, stable=serving), Layout.at(tmp_path), lease)
     outside.promote(serving)
     outside.stop_all()
     assert outside.stable() == serving

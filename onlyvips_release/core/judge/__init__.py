@@ -45,15 +45,18 @@ How much worse, at any moment, with 95 %; and events that must not become fewer:
 
 from __future__ import annotations
 
-from onlyvips_release.core.judge.compare import Compare, Lines
-from onlyvips_release.core.judge.dispersion import Dispersion, History, measure
-from onlyvips_release.core.judge.gauge import Gauge, Leak
-from onlyvips_release.core.judge.history import ServiceHistory
-from onlyvips_release.core.judge.interval import Interval
-from onlyvips_release.core.judge.judgement import Judgement, MetricView
-from onlyvips_release.core.judge.latency import Latency
-from onlyvips_release.core.judge.verdict import ENVIRONMENT, SMOULDERING, ReleaseJudge
-from onlyvips_release.core.judge.volume import Volume
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onlyvips_release.core.judge.compare import Compare, Lines
+    from onlyvips_release.core.judge.decision import ENVIRONMENT, SMOULDERING, Judgement, MetricView, ReleaseJudge
+    from onlyvips_release.core.judge.dispersion import Dispersion, History, measure
+    from onlyvips_release.core.judge.gauge import Gauge, Leak
+    from onlyvips_release.core.judge.interval import Interval
+    from onlyvips_release.core.judge.latency import Latency
+    from onlyvips_release.core.judge.service_history import ServiceHistory
+    from onlyvips_release.core.judge.volume import Volume
 
 __all__ = [
     "ENVIRONMENT",
@@ -73,3 +76,22 @@ __all__ = [
     "Volume",
     "measure",
 ]
+
+MODULES = {
+    "compare": ("Compare", "Lines"),
+    "decision": ("ENVIRONMENT", "SMOULDERING", "Judgement", "MetricView", "ReleaseJudge"),
+    "dispersion": ("Dispersion", "History", "measure"),
+    "gauge": ("Gauge", "Leak"),
+    "interval": ("Interval",),
+    "latency": ("Latency",),
+    "service_history": ("ServiceHistory",),
+    "volume": ("Volume",),
+}
+"""Each is imported when it is asked for: `status` and `recover` read journals, and need no judge."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

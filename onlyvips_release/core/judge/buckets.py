@@ -1,4 +1,4 @@
-"""Latency as counts in about 160 log buckets of ratio 1.09, from 0.1 ms to 90 s (judge.md section 5.2)."""
+"""Latency as counts in about 160 log buckets of ratio 1.09, from 0.1 ms to 90 s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare: bad events out of requests, canary against stable, for any number of looks (judge.md sections 2 and 4).
+"""Compare: bad events out of requests, canary against stable, for any number of looks.
 
 Evidence E against "a <= rho b + delta" is a mixture of likelihood ratios against the projection of a guess made from
 the past only; E' is the same against "a >= rho_p b + delta_p". Both are e-processes: P(sup E >= 1/alpha) <= alpha.
@@ -173,10 +173,9 @@ def likelihood_ratios(
 
 
 def project(a1s: Sequence[float], b1: float, nc: float, nb: float, rho: float, delta: float) -> list[float]:
-    """b0 of the point on a = rho b + delta that minimises nc KL(a1, a) + nb KL(b1, b), for each a1.
+    """b0 of the point on a = rho b + delta that minimises nc KL(a1, a) + nb KL(b1, b), for each a1. rho = 0: b1.
 
-    The derivative is a cubic over a positive denominator; its root is found by Halley's method inside a bracket, from
-    the root for small rates (a quadratic). rho = 0: stable plays no part.
+    Halley's method finds the root of its derivative, a cubic, inside a bracket, from the root for small rates.
     """
     if rho < EDGE:
         return [b1] * len(a1s)

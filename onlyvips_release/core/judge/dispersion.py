@@ -1,4 +1,4 @@
-"""The dispersion guard phi (judge.md section 3): how much more failures clump than independent requests would.
+"""The dispersion guard phi: how much more failures clump than independent requests would.
 
 Residuals of the canary's share of bad events, given the total, at three scales (blocks of 5, 30 and 120 s). They count
 2 to 4 minutes late, so that a new fault cannot mute its own alarm.

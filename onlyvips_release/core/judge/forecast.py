@@ -1,4 +1,4 @@
-"""How many canary requests a decision needs (judge.md section 9): closed forms of drift and spread of the evidence."""
+"""How many canary requests a decision needs: closed forms of drift and spread of the evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gauges: CPU per request, memory, leaks (judge.md section 5.4). Approximate under autocorrelation, hence low weight.
+"""Gauges: CPU per request, memory, leaks. Approximate under autocorrelation, hence low weight.
 
 d = ln(canary / stable) of one block. `spread` = 1.25 times the standard deviation that such a d has where both are
 equal.

@@ -1,4 +1,4 @@
-"""What one release teaches the next (judge.md sections 2.1, 3, 5): starting guesses, and how much equal arms differ.
+"""What one release teaches the next: starting guesses, and how much equal arms differ.
 
 The bakes of a promoted release are the best teacher: canary and stable were equal there, at the same ticks. Of any
 other release only what stable alone did is kept.
@@ -13,50 +13,14 @@ from statistics import correlation, stdev
 
 from onlyvips_release.core.judge import dispersion
 from onlyvips_release.core.judge.buckets import bucket
-from onlyvips_release.core.judge.dispersion import History, Three
+from onlyvips_release.core.judge.dispersion import Three
 from onlyvips_release.core.judge.gauge import Block, levels
 from onlyvips_release.core.judge.ingest import Reading, Seen
 from onlyvips_release.core.judge.latency import choose, slower_than
+from onlyvips_release.core.judge.service_history import Ratios, ServiceHistory
 
 LEAST_TICKS = 30
 """A shorter record teaches nothing."""
-
-Ratios = tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceHistory:
-    """What is known of one service beforehand. phi0: None = not measured.
-
-    `revision`: what stable was when it was recorded; `tick`: seconds; `rps`: users' requests per second on both arms;
-    `latency`: stable's (bucket, count) pairs.
-    `cpu`, `memory`: ln(canary / stable) by block; `*_own`: ln levels of stable alone; `memory_noise`: standard
-    deviation and lag-1 autocorrelation of ln(canary / stable) by scrape.
-    """
-
-    release: str
-    at: str
-    revision: str
-    tick: float
-    seconds: float
-    rps: float
-    rate: float
-    requests: float
-    phi0: Three | None = None
-    latency: tuple[tuple[int, int], ...] = ()
-    latency_phi0: tuple[Three, ...] | None = None
-    volume_phi0: Three | None = None
-    share_phi0: Three | None = None
-    cpu: Ratios = ()
-    cpu_own: Ratios = ()
-    memory: Ratios = ()
-    memory_own: Ratios = ()
-    memory_noise: tuple[float, float] | None = None
-
-    @property
-    def errors(self) -> History:
-        """For the comparison of errors."""
-        return History(self.rate, self.requests, self.phi0)
 
 
 @dataclass(frozen=True, slots=True)

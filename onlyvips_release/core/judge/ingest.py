@@ -1,4 +1,4 @@
-"""Raw cumulative counts become increments (judge.md section 1): resets, gaps and nonsense are settled here."""
+"""Raw cumulative counts become increments: resets, gaps and nonsense are settled here."""
 
 from __future__ import annotations
 

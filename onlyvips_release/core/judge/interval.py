@@ -1,4 +1,4 @@
-"""How much worse the canary is, at any moment: a confidence sequence for d = a - b (judge.md section 7).
+"""How much worse the canary is, at any moment: a confidence sequence for d = a - b.
 
 For display only: computed when a report is drawn, from the stored ticks. Source: Turner, Grünwald 2203.09785.
 """

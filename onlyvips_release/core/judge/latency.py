@@ -1,4 +1,4 @@
-"""Latency: the share of answers slower than an edge, for a few edges at once (judge.md section 5.2)."""
+"""Latency: the share of answers slower than an edge, for a few edges at once."""
 
 from __future__ import annotations
 

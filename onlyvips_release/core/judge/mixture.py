@@ -1,4 +1,4 @@
-"""E as a mixture over alternatives and over start times (judge.md section 2.3): valid for any number of looks.
+"""E as a mixture over alternatives and over start times: valid for any number of looks.
 
 Half of the weight starts at the first tick, the rest is spread over the planned ones, so that late faults are found
 too. All weights together are 1, hence P(sup E >= 1/alpha) <= alpha (Ville 1939; Shin, Ramdas, Rinaldo 2203.03532).

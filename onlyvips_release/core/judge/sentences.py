@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onlyvips_release.core.plan import Line
 
 if TYPE_CHECKING:
-    from onlyvips_release.core.judge.judgement import MetricView
+    from onlyvips_release.core.judge.decision import MetricView
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Volume and traffic share: events per exposure must not fall (judge.md section 5.3).
+"""Volume and traffic share: events per exposure must not fall.
 
 Given all events of both arms, the canary's number is binomial; null: its rate is at least rho times stable's.
 Source: Lindon, Malek, Anytime-valid inference for multinomial count data, 2011.03567.

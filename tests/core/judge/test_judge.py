@@ -42,7 +42,7 @@ def test_example_in_the_docstring_holds() -> None:
 @pytest.mark.parametrize(
     ("values", "increments"),
     [
-        pytest.param([100, 150, math.nan, 170, 5, 9], [0, 50, 0, 20, 5, 4], id="judge.md's own row"),
+        pytest.param([100, 150, math.nan, 170, 5, 9], [0, 50, 0, 20, 5, 4], id="resets, gaps and nonsense in one row"),
         pytest.param([0, -1, 10], [0, 0, 10], id="negative is skipped, the next carries it"),
         pytest.param([5, math.inf, 7], [0, 0, 2], id="infinite is skipped"),
         pytest.param([7, 7, 7], [0, 0, 0], id="zero traffic"),
@@ -102,7 +102,7 @@ def expected_factor(nc: int, nb: int, a: float, b: float, ratio: Callable[[int, 
 
 @pytest.mark.parametrize("seed", range(25))
 def test_no_design_bets_at_favourable_odds_against_a_tolerated_canary(seed: int) -> None:
-    """judge.md row F6 in small; catches a wrong projection, or an alternative inside the null."""
+    """Row F6 of the acceptance table in small; catches a wrong projection, or an alternative inside the null."""
     source = random.Random(seed)
     nc, nb = source.randint(1, 12), source.randint(1, 30)
     b1 = 10 ** source.uniform(-5, math.log10(0.9))
@@ -219,7 +219,7 @@ def test_total_failure_is_found_in_three_ticks() -> None:
     ],
 )
 def test_fault_is_found_in_time(rps: float, canary: float, stable: float, limit: float) -> None:
-    """Without history and over two metrics, so slower than judge.md rows D3 and D6, which have both."""
+    """Without history and over two metrics, so slower than rows D3 and D6 of the table, which have both."""
     times = [simulate(rps, lambda _: (canary, stable), seed)[2] for seed in range(9)]
     assert statistics.median(times) <= limit, times
 
@@ -231,7 +231,7 @@ def test_late_fault_is_found() -> None:
 
 
 def test_equal_canary_is_proven_at_100_requests_a_second() -> None:
-    """judge.md row P1 has 150 s with history; without, phi starts at 2."""
+    """Row P1 of the acceptance table has 150 s with history; without, phi starts at 2."""
     judge, _, _ = simulate(100, lambda _: (0.01, 0.01), 3, seconds=900)
     word = judge.end()
     assert (word.verdict, word.reason) == (Verdict.PASS, "promote")
@@ -239,7 +239,7 @@ def test_equal_canary_is_proven_at_100_requests_a_second() -> None:
 
 
 def test_equal_canary_with_history_is_proven_as_quickly_as_published() -> None:
-    """judge.md row P1: base 1 %, 100 requests/s, 10 %, median <= 150 s; catches a proof against the tolerated line."""
+    """Row P1 of the table: base 1 %, 100 requests/s, 10 %, median <= 150 s; catches a proof of the inner line."""
 
     def seconds(seed: int) -> float:
         source, compare = random.Random(seed), Compare(DEFAULT, 5, 360, History(0.01, 16_000, (1.0, 1.0, 1.0)))
@@ -263,7 +263,7 @@ def test_long_silence_costs_no_evidence_and_does_not_spoil_the_guess() -> None:
 
 
 def test_evidence_that_stable_shares_still_counts_as_smouldering() -> None:
-    """judge.md section 6 asks R, not the adjusted one; catches a promotion beside a broken absolute guard."""
+    """Promotion is held up by R, not by the adjusted one; catches a promotion beside a broken absolute guard."""
     judge, word, _ = simulate(100, lambda at: (0.4, 0.4) if at > 60 else (0.0, 0.0), 1, seconds=240)
     assert word.reason == "environment"
     assert word.threshold <= word.R
@@ -290,7 +290,7 @@ def test_canary_between_the_two_lines_is_not_told_that_one_more_request_would_do
 
 
 def test_outage_that_both_arms_share_convicts_nobody() -> None:
-    """judge.md row F7: both arms 95 % bad for 25 minutes; catches an alternative inside the null."""
+    """Row F7 of the acceptance table: both arms 95 % bad for 25 minutes; catches an alternative inside the null."""
     source, compare = random.Random(2), Compare(DEFAULT, 5, 360)
     for tick in range(360):
         rate = 0.95 if tick > 60 else 0.002
@@ -338,7 +338,6 @@ def test_sentence_names_service_shares_limit_and_odds() -> None:
 
 
 def test_one_point_of_total_failure_is_no_verdict_yet() -> None:
-    """judge.md section 12, derived row."""
     judge = ReleaseJudge(JudgePlan(slo=SloLimits(None)), ["s"], HALF_HOUR)
     judge.begin_step(50, cumulative({("s", arm): [0, 0] for arm in Arm}))
     judge.fold(1, cumulative({("s", Arm.CANARY): [0, 1], ("s", Arm.STABLE): [1, 0]}))
@@ -408,7 +407,7 @@ def test_history_makes_it_quicker() -> None:
     assert ticks(History(0.01, 10_000, (1.0, 1.0, 1.0))) < ticks(None)
 
 
-# --- forecast: judge.md section 9's own check values ------------------------------------------------------------------
+# --- forecast, against published values ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rps", "minutes", "q"), [(10, 22.5, 0.5), (10, 47, 0.9), (100, 2.3, 0.5), (1, 471, 0.9)])

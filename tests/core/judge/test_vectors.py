@@ -1,4 +1,4 @@
-"""judge.md section 12: data that users posted where the best-known judge was wrong."""
+"""Data that users posted where the best-known judge was wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The release decision over all metrics and services (judge.md section 6).
+"""The release decision over all metrics and services.
 
 R = sum of w_j E_j is valid under any dependence between metrics (Vovk, Wang, 1912.06116); promotion needs every
 required metric's E' at once and no correction (Schultzberg et al., 2402.11609).
@@ -7,14 +7,16 @@ required metric's E' at once and no correction (Schultzberg et al., 2402.11609).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from onlyvips_release.core.judge import forecast, sentences
-from onlyvips_release.core.judge.history import ServiceHistory
 from onlyvips_release.core.judge.ingest import Ingest, Seen
-from onlyvips_release.core.judge.judgement import Judgement, MetricView
-from onlyvips_release.core.judge.kinds import WEIGHTS, Errors, Kind, Setting, kinds
+from onlyvips_release.core.judge.metric import Kind, Setting
+from onlyvips_release.core.judge.metrics import WEIGHTS, kinds
+from onlyvips_release.core.judge.request_metrics import Errors
+from onlyvips_release.core.judge.service_history import ServiceHistory
 from onlyvips_release.core.model import Arm, Counters, Verdict
 from onlyvips_release.core.plan import JudgePlan
 
@@ -29,6 +31,55 @@ MOST_MISSED_TICKS = 10_000
 
 LARGER_WEIGHT = 50
 """The other weight that an undecided end tells the time for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricView:
+    """What one metric says now.
+
+    `evidence` E against "within tolerance", `promote_evidence` E' against "beyond the never-accept line" (None = this
+    metric proves nothing); `weight`: w_j of R; `story` and `limit`: what was seen and what is tolerated, in words;
+    `state`: "" = judged, else why not. Counts are the service's requests since the first step.
+    """
+
+    service: str
+    metric: str
+    canary_bad: int
+    canary_total: int
+    stable_bad: int
+    stable_total: int
+    evidence: float
+    promote_evidence: float | None
+    weight: float
+    phi: float
+    required: bool
+    story: str
+    limit: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One look. `R` = sum of w_j E_j, `threshold` = 1/alpha; `blame` "" = nobody.
+
+    `convicted`: services whose own share of R reaches the threshold (family-wise error <= alpha). `metrics` are filled
+    in where the look decides something.
+    """
+
+    verdict: Verdict
+    reason: str
+    sentence: str
+    final: bool
+    R: float
+    threshold: float
+    blame: str = ""
+    metrics: tuple[MetricView, ...] = ()
+    convicted: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the journal and `--json`."""
+        metrics = [asdict(view) for view in self.metrics]
+        return {**asdict(self), "verdict": str(self.verdict), "metrics": metrics, "convicted": list(self.convicted)}
 
 
 @dataclass(slots=True)

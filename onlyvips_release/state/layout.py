@@ -1,0 +1,241 @@
+"""Every path of the state folder and of the reports folder, each named once.
+
+```
+<state>/<platform>/live/      what is true now: lease, requests, processes, the router's files
+                   log/       output of router, guardian and services, bounded
+                   history/   what earlier releases measured, a file per service
+                   releases/<id>/{journal.jsonl, plan.json, token}
+<reports>/index.html, history.jsonl     of all platforms
+<reports>/<platform>/<id>/              the report of one release
+```
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LEASE = "lease.json"
+"""The lease record, below `live/`."""
+
+ROUTES_FILE = "rds.json"
+"""The file with the routes in force, below `live/router/`."""
+
+SUITES = "suites"
+"""The folder of a report that holds one folder for each run of a suite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one platform. `state`: the folder of all platforms of this machine."""
+
+    state: Path
+    platform: str
+
+    @classmethod
+    def at(cls, folder: Path) -> Layout:
+        """The paths of the platform whose own folder is `folder`."""
+        return cls(folder.parent, folder.name)
+
+    @property
+    def folder(self) -> Path:
+        """The platform's own folder."""
+        return self.state / self.platform
+
+    def folders(self) -> list[Path]:
+        """Every folder that this tool keeps for the platform, and the one of all platforms."""
+        places = (self.live, self.router, self.by_hand(0).parent, self.log, self.history)
+        return [self.state, self.folder, *places, self.folder / "releases", *self.folder.glob("releases/r*")]
+
+    # --- live -------------------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> Path:
+        """Files that are true now; whoever holds the lease writes them."""
+        return self.folder / "live"
+
+    @property
+    def request(self) -> Path:
+        """What an operator asks of the running release."""
+        return self.live / "request.json"
+
+    @property
+    def router(self) -> Path:
+        """The folder that Envoy watches."""
+        return self.live / "router"
+
+    @property
+    def bootstrap(self) -> Path:
+        """Envoy's configuration as it starts."""
+        return self.router / "envoy.json"
+
+    @property
+    def routes(self) -> Path:
+        """The routes in force, with the weight."""
+        return self.router / ROUTES_FILE
+
+    @property
+    def envoy_process(self) -> Path:
+        """Which process is Envoy."""
+        return self.live / "envoy.pid.json"
+
+    @property
+    def spawn_lock(self) -> Path:
+        """The file whose lock keeps two commands from starting two Envoys."""
+        return self.live / "spawn.lock"
+
+    def by_hand(self, percent: float) -> Path:
+        """The routes that a person copies to set a safe weight without this tool."""
+        return self.live / "by-hand" / f"weight-{percent:g}.json"
+
+    def processes(self, service: str) -> Path:
+        """The processes of a service that this tool runs."""
+        return self.live / f"workload.{service}.json"
+
+    def external(self, service: str) -> Path:
+        """The revision that users of a service are on which others run."""
+        return self.live / f"external.{service}.json"
+
+    def in_live(self, path: Path) -> str:
+        """The name of a live file as the port Files takes it: relative to `live`."""
+        return path.relative_to(self.live).as_posix()
+
+    # --- logs and history -------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> Path:
+        """The folder of all logs."""
+        return self.folder / "log"
+
+    @property
+    def envoy_log(self) -> Path:
+        """Envoy's own messages."""
+        return self.log / "envoy.log"
+
+    @property
+    def attempts_log(self) -> Path:
+        """One line per attempt of the router; beside it the file before it, `attempts.log.1`."""
+        return self.log / "attempts.log"
+
+    @property
+    def guardian_log(self) -> Path:
+        """The guardian's errors."""
+        return self.log / "guardian.log"
+
+    def service_log(self, service: str, slot: str) -> Path:
+        """The output of one instance."""
+        return self.log / f"{service}.{slot}.log"
+
+    @property
+    def history(self) -> Path:
+        """What earlier releases measured, a file per service."""
+        return self.folder / "history"
+
+    @property
+    def freeze(self) -> Path:
+        """Why new releases are blocked; no file = they are not."""
+        return self.folder / "freeze"
+
+    # --- releases ---------------------------------------------------------------------------------------------------
+
+    def release(self, name: str) -> Path:
+        """The folder of one release's records."""
+        return self.folder / "releases" / name
+
+    def journal(self, name: str) -> Path:
+        """The journal of one release."""
+        return self.release(name) / "journal.jsonl"
+
+    def plan(self, name: str) -> Path:
+        """The plan of one release as JSON."""
+        return self.release(name) / "plan.json"
+
+    def token(self, name: str) -> Path:
+        """The secret in one release's pins."""
+        return self.release(name) / "token"
+
+    def journals(self) -> list[Path]:
+        """The journals of all releases, oldest first."""
+        found = self.folder.glob("releases/r*/journal.jsonl")
+        return sorted((path for path in found if is_release(path.parent.name)), key=lambda p: int(p.parent.name[1:]))
+
+    def releases(self) -> list[str]:
+        """The ids of all releases that have a journal, oldest first."""
+        return [path.parent.name for path in self.journals()]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The paths of one platform's reports. `root`: the folder of all reports."""
+
+    root: Path
+    platform: str
+
+    @property
+    def index(self) -> Path:
+        """The list of the releases of all platforms."""
+        return self.root / "index.html"
+
+    @property
+    def history(self) -> Path:
+        """Allure's history of all platforms."""
+        return self.root / "history.jsonl"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this platform's reports."""
+        return self.root / self.platform
+
+    def release(self, name: str) -> Path:
+        """The folder of one release's report."""
+        return self.folder / name
+
+    def page(self, name: str) -> Path:
+        """The report of one release, for people."""
+        return self.release(name) / "report.html"
+
+
+def platforms(state: Path) -> list[Layout]:
+    """The platforms that were ever installed or released on this machine, by name."""
+    return [Layout.at(live.parent) for live in sorted(state.glob("*/live"))]
+
+
+def is_release(name: str) -> bool:
+    """Whether a folder's name is the id of a release."""
+    return re.fullmatch(r"r\d+", name) is not None
+
+
+# --- the folders of claims, below live/ -------------------------------------------------------------------------------
+
+
+def stage_folder(live: Path, fence: int) -> Path:
+    """The folder out of which the holder of claim number `fence` writes live files."""
+    return live / f"stage-{fence}"
+
+
+def claim_folder(live: Path, fence: int, mark: str) -> Path:
+    """A stage in the making, by somebody who wants the claim after `fence`."""
+    return live / f"claim-{fence}-{mark}"
+
+
+def revoked_folder(live: Path, fence: int, mark: str) -> Path:
+    """A stage that was taken away from its holder; number 0: a folder that is being removed."""
+    return live / f"revoked-{fence}-{mark}"
+
+
+def stages(live: Path) -> list[tuple[int, Path]]:
+    """Stage folders by fence."""
+    found = ((re.fullmatch(r"stage-(\d+)", path.name), path) for path in live.glob("stage-*"))
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def leftovers(live: Path, fence: int) -> list[Path]:
+    """Folders that nobody can use once claim number `fence` is taken: revoked stages, and claims on lower numbers."""
+    found = ((re.match(r"(?:revoked|claim)-(\d+)", path.name), path) for path in live.iterdir())
+    return [path for match, path in found if match and int(match[1]) < fence]
+
+
+def is_revoked(live: Path, fence: int) -> bool:
+    """Whether the stage of claim number `fence` was taken away from its holder."""
+    return any(live.glob(f"revoked-{fence}-*"))

@@ -1,0 +1,57 @@
+"""Faults of the gate: suites that pass although something failed, or was not proved."""
+
+from __future__ import annotations
+
+from tests.faults.seed import Seed
+
+GATE = "suites"
+
+SEEDS = (
+    Seed("a suite that never started passes", GATE, "Tally.gaps", "(not self.started, kinds", "(False, kinds"),
+    Seed("a suite that tested something else passes", GATE, "Tally.gaps", 'self.origin != "context"', "False"),
+    Seed("a damaged stream passes", GATE, "Tally.gaps", "(self.damaged, kinds", "(False, kinds"),
+    Seed("a module that cannot be imported passes", GATE, "Tally.gaps", "(self.collect_errors, kinds", "(False, kinds"),
+    Seed("a suite that died passes", GATE, "Tally.gaps", "(self.exit is None, kinds", "(False, kinds"),
+    Seed("planned tests that never reported pass", GATE, "Tally.gaps", "(self.missing, kinds", "(False, kinds"),
+    Seed("too few passed tests pass", GATE, "Tally.gaps", "(passed < wanted, kinds", "(False, kinds"),
+    Seed("pytest's own error passes", GATE, "Tally.gaps", "(code != 0 and", "(False and"),
+    Seed("a required test may be missing", GATE, "Tally.gaps", "(absent, kinds", "(False, kinds"),
+    Seed("a lost worker passes", GATE, "Tally.gaps", "(self.workers_down, kinds", "(False, kinds"),
+    Seed("a skipped critical test passes", GATE, "Tally.gaps", "if severity in STOPPING]", "if False]"),
+    Seed("tests that a conftest dropped pass", GATE, "Tally.gaps", "(self.lost, kinds", "(False, kinds"),
+    Seed("deselected tests pass", GATE, "Tally.gaps", "(deselected, kinds", "(False, kinds"),
+    Seed("a pytest that sees no silent failures passes", GATE, "Tally.gaps", "(self.blind, kinds", "(False, kinds"),
+    Seed("a suite that hung passes", GATE, "Tally.conclude", "or late or", "or"),
+    Seed("proof goes before failures", GATE, "Tally.conclude", "self.failure() or", ""),
+    Seed("failures of an unknown severity do not count", GATE, "Tally.counts", "severity not in SEVERITIES or",
+         "severity in SEVERITIES and"),
+    Seed("the gate is one severity too loose", GATE, "Tally.counts", "<= SEVERITIES.index(self.terms.gate)",
+         "< SEVERITIES.index(self.terms.gate)"),
+    Seed("repeated connections pass", GATE, "Tally.failure", "if self.repeated >= RETRIES:", "if False:"),
+    Seed("one repeated connection fails a suite", GATE, "", "RETRIES = 3", "RETRIES = 1"),
+    Seed("a failed teardown leaves its test passed", GATE, "Tally._report",
+         "self.failures.append((node, event.when, event.severity)) self.passed.discard(node)",
+         "self.failures.append((node, event.when, event.severity))"),
+    Seed("a test that failed in a subtest passes", GATE, "Tally._report",
+         "and not any(node == failed for failed, _, _ in self.failures)", ""),
+    Seed("a set-up counts as a report", GATE, "Tally._report",
+         'event.when == "call" or event.outcome != "passed"', "True"),
+    Seed("events of another run count", GATE, "Tally.feed_line", "and run == self.run", ""),
+    Seed("the smallest plan of a run counts", GATE, "Tally.feed", "max(self.planned, ids, key=len)", "ids"),
+    Seed("the guard leaves a green lie green", GATE, "Controller._guard",
+         "session.exitstatus = pytest.ExitCode.TESTS_FAILED", "pass"),
+    Seed("a critical failure does not stop the suite", GATE, "Controller._abort", "self.session.shouldstop = reason",
+         "pass"),
+    Seed("what was dropped is not noticed", GATE, "Census.pytest_itemcollected", "self.collected.add(item.nodeid)",
+         "pass"),
+    Seed("secrets reach the event stream", GATE, "StreamFile.write", "self.mask.tree", "lambda value: value"),
+    Seed("a hung suite is never late", GATE, "PytestRun._overdue", "if now - self.started_at > deadline:", "if False:"),
+    Seed("a silent suite is never late", GATE, "PytestRun._overdue", "elif now - self.last_event_at > SILENCE:",
+         "elif False:"),
+    Seed("a stopped suite goes on", GATE, "PytestRun.stop", "self._end(0.0)", "pass"),
+    Seed("the context with its secrets stays", GATE, "PytestRun._clean_up",
+         "shutil.rmtree(self.scratch, ignore_errors=True)", "pass"),
+    Seed("secrets stay in what a suite leaves", GATE, "PytestRun._clean_up", "self.mask.scrub(self.folder)", "pass"),
+    Seed("a suite of a release inherits another target", GATE, "PytestRun.__init__", "if name not in TARGET_VARIABLES",
+         "if True"),
+)  # fmt: skip
