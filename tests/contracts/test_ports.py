@@ -68,8 +68,8 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
         one = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "x"})
         one.start_canary(old)
         one.promote(old)
-        yield Kind(PerService({"web": one}), "web", old, new)
-        one.stop_all()
+        yield Kind(PerService({"web": one}, one.clock), "web", old, new)
+        one.remove()
     else:
         with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
             old, new = (
@@ -80,7 +80,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
                 Service("web", canary=new, stable=old, runs=External()), Layout.at(tmp_path), lease
             )
             outside.promote(old)
-            yield Kind(PerService({"web": outside}), "web", old, new)
+            yield Kind(PerService({"web": outside}, SystemClock()), "web", old, new)
     lease.release()
 
 

@@ -32,7 +32,7 @@ def rig() -> Iterator[Rig]:
 
 def pid_of(rig: Rig, arm: Arm) -> int:
     """The process of the miniapp's arm."""
-    return next(i.pid for i in rig.platform().workload.inspect() if i.arm is arm and i.alive and i.pid)
+    return next(i.pid for i in rig.platform().target.workload.inspect() if i.arm is arm and i.alive and i.pid)
 
 
 def edit_routes(rig: Rig) -> None:
