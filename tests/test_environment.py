@@ -68,7 +68,7 @@ def test_every_child_process_gets_its_environment_from_us() -> None:
     for path in LIBRARY.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())) if not {"sandbox", "_suites"} & set(path.parts) else ():
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="subprocess"), attr=_), keywords=keywords):
+                case ast.Call(func=ast.Attribute(value=ast.Name("subprocess")) | ast.Name("spawn"), keywords=keywords):
                     calls[f"{path.name}:{node.lineno}"] = any(word.arg == "env" for word in keywords)
                 case _:
                     pass

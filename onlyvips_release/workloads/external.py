@@ -6,14 +6,13 @@ refused. Host names are resolved once, at the start.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
@@ -38,7 +37,7 @@ class ExternalWorkload:
         stable = [self._instance(Arm.STABLE, serving)] if serving else []
         return tuple(stable + [self._instance(Arm.CANARY, revision) for revision in others])
 
-    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
+    def start_canary(self, revision: Revision, weight: Percent = 0) -> tuple[Instance, ...]:
         """Somebody else started it; here it only must be there."""
         instance = self._instance(Arm.CANARY, revision)
         if not instance.alive:
@@ -49,8 +48,8 @@ class ExternalWorkload:
 
     def promote(self, revision: Revision) -> tuple[Instance, ...]:
         """From now on users belong to this address."""
-        known = {"name": revision.name, "url": revision.url}
-        self.files.write(self.record.name, json.dumps(known).encode())
+        record = {"name": revision.name, "url": revision.url}
+        self.files.write(self.record.name, json.dumps(record).encode())
         return (self._instance(Arm.STABLE, revision),)
 
     def remove_canary(self, keep_idle: str = "") -> None:
@@ -76,8 +75,7 @@ class ExternalWorkload:
 
     def remove(self) -> None:
         """Forget it."""
-        with contextlib.suppress(FileNotFoundError):
-            self.record.unlink()
+        self.record.unlink(missing_ok=True)
 
     def wait_ready(self) -> tuple[Instance, ...]:
         """Stable must answer."""

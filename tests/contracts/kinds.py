@@ -88,8 +88,8 @@ def processes(folder: Path) -> Iterator[WorkloadKind]:
         one = ProcessWorkload(service, Layout.at(folder), lease, SystemClock(), {"SECRET": "x"})
         one.start_canary(old)
         one.promote(old)
-        yield WorkloadKind(PerService({"web": one}), "web", old, new)
-        one.stop_all()
+        yield WorkloadKind(PerService({"web": one}, one.clock), "web", old, new)
+        one.remove()
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def addresses(folder: Path) -> Iterator[WorkloadKind]:
         )
         outside = ExternalWorkload(Service("web", canary=new, stable=old, runs=External()), Layout.at(folder), lease)
         outside.promote(old)
-        yield WorkloadKind(PerService({"web": outside}), "web", old, new)
+        yield WorkloadKind(PerService({"web": outside}, SystemClock()), "web", old, new)
 
 
 @contextmanager

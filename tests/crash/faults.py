@@ -160,9 +160,9 @@ FAULTS = (
     Fault(
         "going back needs disk space",
         "traffic/envoy.py",
-        "elif pins and percent in self.braced:",
+        "elif pins and weight in self.safe_versions:",
         "elif False:",
-        "tests/traffic/test_envoy.py::test_safe_weights_need_no_disk_space_once_they_were_braced",
+        "tests/traffic/test_envoy.py::test_safe_weights_need_no_disk_space_once_they_were_prepared",
     ),
 )
 

@@ -252,7 +252,7 @@ class SimWorkload:
         """At once."""
         return tuple(i for i in self.inspect() if i.arm is Arm.STABLE)
 
-    def stop_all(self) -> None:
+    def stop_all(self, *, forget: bool = False) -> None:
         """At once."""
         stable = {name: revision.name for name, revision in self.stable().items()}
         self.remove(list(self.world.instances))
