@@ -91,7 +91,7 @@ class Workload(Protocol):
         """
 
     def inspect(self) -> tuple[Instance, ...]:
-        """What runs, of all services in one look; an instance that died is reported with `alive` false."""
+        """What runs, of all services of the plan in one look; an instance that died is reported with `alive` false."""
 
     def start_canary(self, revisions: Mapping[str, Revision], weight: Percent) -> tuple[Instance, ...]:
         """Run these revisions in the canary track, sized for `weight`, services side by side, and wait until all are

@@ -30,7 +30,7 @@ class ExternalWorkload:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""
         if self._record().get("stopped"):
             return ()
-        serving = self.stable() or self.service.stable
+        serving = self.stable()
         others = [
             r for r in (self.service.stable, self.service.canary) if r and not (serving and r.name == serving.name)
         ]

@@ -221,11 +221,11 @@ def test_no_users_is_inconclusive_and_the_verdict_is_the_last_line(rig: Rig) -> 
     done = rig.cli("run", str(path))
     assert done.returncode == 3, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("r0001 INCONCLUSIVE")
+    assert last.startswith("r0002 INCONCLUSIVE")
     assert "no user request" in last
     again = rig.cli("run", str(path), "--json")
     found = json.loads(again.stdout)
-    assert (found["verdict"], found["exit"], found["release"]) == ("INCONCLUSIVE", 3, "r0002")
+    assert (found["verdict"], found["exit"], found["release"]) == ("INCONCLUSIVE", 3, "r0003")
     assert set(rig.revisions().values()) == {"v1"}
 
 

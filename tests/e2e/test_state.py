@@ -131,7 +131,7 @@ def test_release_whose_controller_was_killed_is_ended_by_recover_without_a_faile
         assert release.phase is Phase.PROMOTED
         assert load.stop()["failed"] == 0
         assert isinstance(rig.journal[0], events.Started)
-        assert release.id == "r0002"
+        assert release.id == "r0003"
 
 
 @pytest.mark.slice
@@ -144,7 +144,7 @@ def test_damaged_journal_does_not_stop_recover_which_names_the_damage() -> None:
             while "10 % of users" not in child.stdout.readline():
                 assert child.poll() is None
             child.send_signal(signal.SIGKILL)
-        journal = Layout(rig.state, "e2e").journal("r0001")
+        journal = Layout(rig.state, "e2e").journal("r0002")
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join([*lines[:4], b"\x00" * 40 + b"\n", *lines[4:]]))
         assert "DAMAGED: " in rig.cli("status").stdout

@@ -114,7 +114,8 @@ class Rig:
 
     def up(self) -> None:
         """Router and stable."""
-        self.platform(self.plan("next")).up()
+        release = self.platform(self.plan("next")).up()
+        assert release is None or release.phase is events.Phase.PROMOTED, release.finished
 
     def load(self, rate: float, *options: str) -> Load:
         """Users of the services that are here."""

@@ -245,8 +245,8 @@ class SimWorkload:
     def stable(self) -> dict[str, Revision]:
         """By the plan's revisions."""
         known = {s.name: {r.name: r for r in (s.stable, s.canary) if r} for s in self.world.plan.services}
-        stable = [i for mine in self.world.instances.values() for i in mine if i.arm is Arm.STABLE]
-        return {i.service: known[i.service][i.revision] for i in stable}
+        stable = {i.service: i.revision for mine in self.world.instances.values() for i in mine if i.arm is Arm.STABLE}
+        return {name: known[name][revision] for name, revision in {**self.world.stopped, **stable}.items()}
 
     def wait_ready(self) -> tuple[Instance, ...]:
         """At once."""
@@ -254,7 +254,9 @@ class SimWorkload:
 
     def stop_all(self, *, forget: bool = False) -> None:
         """At once."""
-        self.remove(self.world.instances)
+        stable = {name: revision.name for name, revision in self.stable().items()}
+        self.remove(list(self.world.instances))
+        self.world.stopped = stable
 
     def remove(self, services: Iterable[str]) -> None:
         """At once."""
@@ -262,6 +264,7 @@ class SimWorkload:
         for name in services:
             self.world.stop(self.world.instances[name])
             self.world.instances[name] = []
+            self.world.stopped.pop(name, None)
 
 
 @dataclass

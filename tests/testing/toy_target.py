@@ -175,10 +175,11 @@ class ToyWorkload:
 
     def inspect(self) -> tuple[Instance, ...]:
         """What is written as running."""
-        services = self.sheet.read()["services"]
+        services, planned = self.sheet.read()["services"], {service.name for service in self.plan.services}
         return tuple(
             self._instance(name, Arm(arm), one["name"])
             for name, arms in services.items()
+            if name in planned
             for arm, one in arms.items()
             if one["runs"]
         )
