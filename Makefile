@@ -50,14 +50,11 @@ long: $(READY)  ## what does not fit into CI: once per issue, its table is commi
 	$(BIN)/python -m tests.crash.cells
 	$(BIN)/python -m tests.e2e.faults
 	$(BIN)/python -m tests.suites.mutations --healthy 200
-<<<<<<< .merge_file_rKs9yY
-	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/gate/test_hostile_suites.py
+	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/suites/test_hostile_suites.py
+	$(BIN)/python -m tests.crash.double
 	$(BIN)/python -m tests.cluster build node contour metrics-server
 	$(BIN)/python -m tests.cluster cycles 10
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/cluster/test_metrics_server.py
-=======
-	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/suites/test_hostile_suites.py
->>>>>>> .merge_file_XXLLtR
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; call make PYTHON=python3.11")'
