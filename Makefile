@@ -45,11 +45,13 @@ bench: $(READY)
 
 long: $(READY)  ## what does not fit into CI: once per issue, its table is committed
 	$(BIN)/python -m benchmarks --long
-	$(BIN)/python -m tests.crash.faults
+	$(BIN)/python -m tests.faults --write
+	$(BIN)/python -m tests.mutants --write
 	$(BIN)/python -m tests.crash.cells
 	$(BIN)/python -m tests.e2e.faults
 	$(BIN)/python -m tests.suites.mutations --healthy 200
-	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/gate/test_hostile_suites.py
+	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/suites/test_hostile_suites.py
+	$(BIN)/python -m tests.crash.double
 	$(BIN)/python -m tests.cluster build node contour metrics-server
 	$(BIN)/python -m tests.cluster cycles 10
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/cluster/test_metrics_server.py

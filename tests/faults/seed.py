@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import tokenize
 from collections.abc import Iterator
@@ -68,13 +69,19 @@ def places(seed: Seed, path: Path) -> Iterator[Broken]:
         starts.append(starts[-1] + len(line))
     old = fragment(seed.old)
     mine = tokens(text)
-    for first, last in spans(seed.function, ast.parse(text)):
+    for first, last in spans(seed.function, parsed(text)):
         inside = [token for token in mine if first <= token.start[0] <= last]
         for at in range(len(inside) - len(old) + 1):
             if [token.string for token in inside[at : at + len(old)]] == old:
                 (row, column), (end_row, end_column) = inside[at].start, inside[at + len(old) - 1].end
                 begin, end = starts[row - 1] + column, starts[end_row - 1] + end_column
                 yield Broken(path, text[:begin] + seed.new + text[end:], row)
+
+
+@functools.lru_cache(maxsize=256)
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a module."""
+    return ast.parse(text)
 
 
 def spans(function: str, tree: ast.Module) -> list[tuple[int, int]]:
@@ -89,6 +96,7 @@ def spans(function: str, tree: ast.Module) -> list[tuple[int, int]]:
     return [(node.lineno, node.end_lineno or node.lineno) for node in scopes if isinstance(node, kinds)]
 
 
+@functools.lru_cache(maxsize=256)
 def tokens(text: str) -> list[tokenize.TokenInfo]:
     """The code of a text."""
     found = tokenize.generate_tokens(io.StringIO(text).readline)
