@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slices check lint types contracts unit long bench node clean
+.PHONY: demo test slices check lint types contracts unit cluster long bench node clean
 
 demo: $(READY)  ## a good release promoted, a bad one rolled back (about a minute)
 	@$(BIN)/onlyvips-release demo
 
 test: $(READY)  ## what this machine can run, in ten minutes
-	$(BIN)/python -m pytest -m "not slice"
+	$(BIN)/python -m pytest -m "not slice and not cluster"
 	@$(BIN)/python -m tests.missing
 
 slices: $(READY)  ## parts of the long tables, and the slowest releases: with `make test` that is all that CI runs
@@ -28,7 +28,11 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry/test_sources.py --ignore=tests/suites --ignore=tests/sandbox --ignore=tests/reporting --ignore=tests/browser --ignore=tests/crash --ignore=tests/cli/test_progress.py
+	$(BIN)/python -m pytest -q -m "not slow and not cluster" --ignore=tests/e2e --ignore=tests/traffic --ignore=tests/telemetry/test_sources.py --ignore=tests/suites --ignore=tests/sandbox --ignore=tests/reporting --ignore=tests/browser --ignore=tests/crash --ignore=tests/cli/test_progress.py
+
+cluster: $(READY)  ## tests on a real Kubernetes cluster: root, Go and Debian packages (`.ci/cluster.sh prepare`)
+	$(BIN)/python -m tests.cluster build
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 node: .node/.ready  ## what the browser's tests need beside Chromium: Allure, and axe-core for accessibility
 
@@ -47,6 +51,9 @@ long: $(READY)  ## what does not fit into CI: once per issue, its table is commi
 	$(BIN)/python -m tests.e2e.faults
 	$(BIN)/python -m tests.suites.mutations --healthy 200
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/suites/test_hostile_suites.py
+	$(BIN)/python -m tests.cluster build node contour metrics-server
+	$(BIN)/python -m tests.cluster cycles 10
+	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/cluster/test_metrics_server.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; call make PYTHON=python3.11")'

@@ -2,9 +2,7 @@
 
 import sys
 
-from onlyvips_release import Platform, ReleaseError
-from onlyvips_release.core.events import Event, Sampled
-from onlyvips_release.core.lifecycle import Release
+from onlyvips_release import Event, Platform, Release, ReleaseError, Sampled
 
 
 def tell(event: Event, release: Release) -> None:

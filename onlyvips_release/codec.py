@@ -1,4 +1,7 @@
-"""Frozen dataclasses to JSON and back, by their type hints: lossless, for the journal. Standard library only."""
+"""Frozen dataclasses to JSON and back, by their type hints: lossless, for the journal.
+
+A part of a target is written with its `kind`, by which the registry of targets finds its class again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-hints = cache(get_type_hints)
+from onlyvips_release import targets
+from onlyvips_release.core.plan import PlatformPart, Service, ServicePart
+
 PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
@@ -19,7 +24,8 @@ def encode(value: Any) -> Any:
     if type(value) in PLAIN:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        kind = {"kind": value.kind} if isinstance(value, ServicePart | PlatformPart) else {}
+        return kind | {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:
         case Enum():
             return value.value
@@ -33,15 +39,28 @@ def encode(value: Any) -> Any:
             return value
 
 
+@cache
+def hints(kind: type) -> dict[str, Any]:
+    """The fields of a dataclass, and their types."""
+    found = get_type_hints(kind)
+    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
+
+
 def decode(kind: Any, data: Any) -> Any:
     """The value of type `kind` that `encode` made this of. Unknown fields are left out, missing ones take defaults."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         inner = [option for option in get_args(kind) if option is not type(None)]
+        if len(inner) > 1 and any(map(dataclasses.is_dataclass, inner)):
+            raise TypeError(f"{kind} does not say which class a record was: use one class, or parts with a kind")
         return None if data is None else decode(inner[0], data)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if kind is Service and "runs" not in data:
+            data = {**data, "runs": targets.old_part(data)}
         known = hints(kind)
         return kind(**{name: decode(known[name], item) for name, item in data.items() if name in known})
+    if kind in (ServicePart, PlatformPart):
+        return decode(targets.part(data["kind"]), data)
     if kind is timedelta:
         return timedelta(seconds=data)
     if isinstance(kind, type) and issubclass(kind, Enum):

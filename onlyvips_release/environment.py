@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,14 @@ class Environment:
     """The variables of this command, and the settings among them.
 
     `state`: the folder of all platforms' records; `reports`: the folder of all reports; `variables`: everything that
-    is set; `envoy`: the Envoy binary that the user wants, None = the packaged one; `keep_reports`: how many report
+    is set; `router_binary`: the one that the user wants, None = the packaged one; `keep_reports`: how many report
     folders of a platform are kept, 0 = all.
     """
 
     state: Path
     reports: Path
     variables: Mapping[str, str]
-    envoy: Path | None = None
+    router_binary: Path | None = None
     keep_reports: int = 0
 
     @property
@@ -53,12 +55,12 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     ONLYVIPS_ENVOY, with their defaults."""
     found = dict(os.environ if variables is None else variables)
     home = Path(found.get("XDG_STATE_HOME") or Path(found.get("HOME", "/")) / ".local" / "state") / "onlyvips-release"
-    envoy, keep = found.get("ONLYVIPS_ENVOY"), found.get("ONLYVIPS_KEEP_REPORTS", "")
+    binary, keep = found.get("ONLYVIPS_ENVOY"), found.get("ONLYVIPS_KEEP_REPORTS", "")
     return Environment(
         state=Path(found.get("ONLYVIPS_STATE") or home).absolute(),
         reports=Path(found.get("ONLYVIPS_REPORTS") or "reports").absolute(),
         variables=found,
-        envoy=Path(envoy) if envoy else None,
+        router_binary=Path(binary) if binary else None,
         keep_reports=int(keep) if keep.isdigit() else 0,
     )
 
@@ -66,3 +68,19 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
 def inherited(variables: Mapping[str, str], *names: str) -> dict[str, str]:
     """What a child process gets of `variables`: the basic ones and those of these names, as far as they are set."""
     return {name: variables[name] for name in (*BASIC, *names) if name in variables}
+
+
+def caller() -> str:
+    """Who runs this command, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def describe_caller(environment: Environment) -> dict[str, str]:
+    """Who runs this command, where, and for which CI job."""
+    return {
+        "host": socket.gethostname(),
+        "user": getpass.getuser(),
+        "pid": str(os.getpid()),
+        "ci": environment.ci_job,
+        "commit": environment.commit,
+    }

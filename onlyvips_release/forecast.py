@@ -13,6 +13,7 @@ from datetime import timedelta
 from onlyvips_release.core.judge import ReleaseJudge, ServiceHistory, forecast
 from onlyvips_release.core.judge.compare import Lines
 from onlyvips_release.core.judge.sentences import percent, round_up, span
+from onlyvips_release.core.model import Percent
 from onlyvips_release.core.plan import ReleasePlan, Service
 
 UNKNOWN_RATE, UNKNOWN_PHI = 0.001, 2.0
@@ -33,7 +34,7 @@ class Outlook:
     rate: float
     phi: float
     rps: float | None
-    weight: int
+    weight: Percent
     bake: float
     threshold: float
     plan: ReleasePlan
@@ -44,7 +45,7 @@ class Outlook:
         inner, outer = self.plan.judge.errors.tolerated, self.plan.judge.errors.never_accept
         return Lines(inner.factor, inner.plus, outer.factor, outer.plus)
 
-    def r(self, weight: int) -> float:
+    def r(self, weight: Percent) -> float:
         """Stable requests per canary request."""
         return (100 - weight) / weight
 
@@ -58,7 +59,7 @@ class Outlook:
         dt = self.plan.judge.tick.total_seconds()
         return forecast.seconds(n, (self.rps or 0) * self.weight / 100, dt, self.phi, self.threshold)
 
-    def n_to_promote(self, weight: int, q: float = 0.9) -> float:
+    def n_to_promote(self, weight: Percent, q: float = 0.9) -> float:
         """Canary requests until an equal canary is proven, in errors and slow answers."""
         judge = self.plan.judge
         n = forecast.to_promote(self.rate, self.r(weight), self.lines, self.phi, judge.beta, q)

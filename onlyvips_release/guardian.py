@@ -8,22 +8,12 @@ and ends. It removes nothing: `recover` or `resume` do the rest.
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
-from onlyvips_release.clients.process import birth, same
 from onlyvips_release.core.events import GuardianActed
-from onlyvips_release.core.ports import Clock, Journal, Lease, Router
-from onlyvips_release.environment import inherited
-from onlyvips_release.errors import JournalError, LeaseHeld, NotReady, TargetError
-from onlyvips_release.state.files import open_log
+from onlyvips_release.core.ports import Clock, Journal, Lease, Notifier, Router
+from onlyvips_release.errors import JournalError, LeaseHeld, TargetError
 
 GUARDIAN = "guardian"
 """What we hold a lease for: others wait for it, it takes seconds."""
@@ -33,75 +23,6 @@ EVERY = 0.2
 
 TRIES = timedelta(seconds=15)
 """How long a safe weight that is not confirmed is tried again; once written it holds as soon as the router is back."""
-
-
-START_WITHIN = 10.0
-"""Seconds that the guardian's process has to say that it watches."""
-
-STOP_WITHIN = 5.0
-
-
-class ProcessGuardian:
-    """A process of its own session whose parent is not we: it outlives our SIGKILL, SIGHUP and process group.
-
-    It does not outlive what kills a whole machine, container, control group or pid namespace (docs/runbook.md).
-    `command`: what is run, ended by the fence that `fence` returns; `log`: its error output; `variables`: this
-    command's, of which it inherits nothing that a CI could know it by.
-    """
-
-    def __init__(
-        self, command: Sequence[str], fence: Callable[[], int], log: Path, variables: Mapping[str, str]
-    ) -> None:
-        self.command, self.fence, self.log, self.variables = command, fence, log, variables
-        self.process = (0, 0.0)
-
-    def start(self) -> str:
-        """Returns when it watches; "" = it did already."""
-        if same(*self.process):
-            return ""
-        with (
-            os.fdopen(open_log(self.log), "ab") as log,
-            subprocess.Popen(
-                [*self.command, str(self.fence())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=inherited(self.variables, "PYTHONPATH"),
-            ) as child,
-        ):
-            assert child.stdout is not None
-            ready = select.select([child.stdout], [], [], START_WITHIN)[0]
-            words = child.stdout.readline().split() if ready else []
-            if not words:
-                child.kill()
-                raise NotReady("the guardian did not start", remedy=f"read {self.log}, or use --no-guardian")
-        self.process = (int(words[0]), float(words[1]))
-        return f"a guardian watches (pid {self.process[0]})"
-
-    def stop(self) -> None:
-        """It ends by itself; one that hangs is left alone, it can only write the safe weight."""
-        end = time.monotonic() + STOP_WITHIN
-        while same(*self.process) and time.monotonic() < end:
-            time.sleep(0.02)
-
-
-def stand_alone() -> None:
-    """Become a process that no tree, group or terminal leads to: called first in the guardian's process."""
-    if os.fork():
-        os._exit(0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def say_ready() -> None:
-    """Tell who started us that we watch, and let go of its pipe."""
-    sys.stdout.write(f"{os.getpid()} {birth(os.getpid())}\n")
-    sys.stdout.flush()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 class NoGuardian:
@@ -115,7 +36,9 @@ class NoGuardian:
         """Nothing to end."""
 
 
-def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> bool:
+def guard(
+    fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock, notifier: Notifier
+) -> bool:
     """Watch the claim number `fence`, and whoever takes it over, until it is given back; whether we had to act.
 
     A command that took over may die before it has a guardian of its own.
@@ -127,7 +50,7 @@ def guard(fence: int, lease: Lease, router: Router, journal: Callable[[int], Jou
                 stand_by(fence, lease, router)
         if claim.expired:
             with contextlib.suppress(LeaseHeld):  # it woke up, or somebody else was faster: look again
-                act(lease.acquire(GUARDIAN), lease, router, journal, clock)
+                act(lease.acquire(GUARDIAN), lease, router, journal, clock, notifier)
                 return True
         clock.sleep(EVERY)
     return False
@@ -139,15 +62,19 @@ def stand_by(fence: int, lease: Lease, router: Router) -> None:
     router.prepare_safe_weights()
 
 
-def act(fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock) -> None:
+def act(
+    fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock, notifier: Notifier
+) -> None:
     """The old holder cannot write any more: now its last safe weight is final."""
     try:
         claim = lease.look()
         weight = claim.safe_weight if claim else 0
         confirmed = put(weight, router, lease, clock)
         at = clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        acted = GuardianActed(weight, at, confirmed)
         with contextlib.suppress(JournalError):  # a full disk: what had to be done is done, and needed no space
-            journal(fence).append(GuardianActed(weight, at, confirmed))
+            journal(fence).append(acted)
+        notifier.notify(acted)
     finally:
         lease.release()
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.errors import JournalError, Unavailable
+from onlyvips_release.core.target import Live, Target
+from onlyvips_release.environment import Environment
+from onlyvips_release.errors import JournalError
 from onlyvips_release.state.freeze import frozen
-from onlyvips_release.state.journal import Reading, read_release
-from onlyvips_release.state.layout import Layout, platforms, stages
-from onlyvips_release.state.lease import current_claim, held_by
-
-if TYPE_CHECKING:
-    from onlyvips_release.clients.envoy_admin import Admin
+from onlyvips_release.state.journal import Reading, read_release, read_started
+from onlyvips_release.state.layout import Layout, platforms
+from onlyvips_release.targets import open_target
 
 
-def overview(state: Path) -> list[dict[str, Any]]:
-    """One entry per platform below the state folder, by name."""
-    return [platform(layout) for layout in platforms(state)]
+def overview(environment: Environment) -> list[dict[str, Any]]:
+    """One entry per platform of this machine, by name."""
+    return [platform(layout, environment) for layout in platforms(environment.state)]
 
 
-def platform(layout: Layout) -> dict[str, Any]:
+def platform(layout: Layout, environment: Environment) -> dict[str, Any]:
     """One platform: its newest release, who holds the lease, and what of the journal could not be read."""
-    row: dict[str, Any] = {"platform": layout.platform, "held_by": held_by(layout.live) or None}
-    row["frozen"] = frozen(layout)
+    row: dict[str, Any] = {"platform": layout.platform, "held_by": None, "frozen": frozen(layout)}
     journals = layout.journals()
     try:
         reading = read_release(journals[-1], samples=False) if journals else Reading(Release(), ())
@@ -35,7 +31,16 @@ def platform(layout: Layout) -> dict[str, Any]:
     if reading.damage:
         first, count = reading.damage[0], len(reading.damage)
         row["error"] = f"{journals[-1]}:{first.line}: {first.problem}; {count} of its lines are left out"
-    return {**row, **standing(reading.release)} if reading.release.id else {**row, "release": None}
+    if not reading.release.id:
+        return {**row, "release": None}
+    row["held_by"] = holder(open_target(reading.release.plan, environment, SystemClock()))
+    return {**row, **standing(reading.release)}
+
+
+def holder(target: Target) -> str | None:
+    """Who holds the lease, None = nobody."""
+    claim = target.lease.look()
+    return claim.who if claim and not (claim.released or claim.expired) else None
 
 
 def standing(release: Release) -> dict[str, Any]:
@@ -59,42 +64,32 @@ def standing(release: Release) -> dict[str, Any]:
     }
 
 
-def idle(layout: Layout) -> bool:
-    """Whether `recover` has nothing to do here: no release is open, nobody holds a claim, no canary has a weight."""
-    routes, claim, journals = layout.routes, current_claim(layout.live), layout.journals()
-    weighed = routes.exists() and not re.search(rb'"version_info":"[^"]*\.w0"', routes.read_bytes())
-    claimed = bool(stages(layout.live)) or (claim is not None and not claim.released)
-    return not (weighed or claimed or (journals and read_release(journals[-1], samples=False).unfinished))
+def idle(layout: Layout, environment: Environment) -> bool:
+    """Whether `recover` has nothing to do here: nothing was ever installed, or `down` came last."""
+    journals = layout.journals()
+    if not journals:
+        return True
+    reading = read_release(journals[-1], samples=False)
+    if reading.unfinished or not reading.release.id:
+        return False
+    claim = open_target(reading.release.plan, environment, SystemClock()).lease.look()
+    return claim is not None and claim.released and claim.what == "down"
 
 
-def live(layout: Layout, seconds: float = 1.0) -> dict[str, Any]:
-    """Where users are now, measured at the router: the weight in force, and who answered users for `seconds`.
-
-    Nothing of it comes from a journal or a file of ours.
-    """
-    from onlyvips_release.clients.envoy_admin import Admin  # noqa: PLC0415 - `status` and `recover` need no HTTP
-
-    admin = Admin(layout.router)
-    try:
-        version = admin.stats("^http.ingress.rds.main.version_text$").popitem()[1]
-        before = answers(admin)
-        time.sleep(seconds)
-        after = answers(admin)
-    except (Unavailable, KeyError) as error:
-        return {"router": f"does not answer: {error}"}
-    weight = re.search(r"\.w(\d+)\"$", version)
+def live(layout: Layout, environment: Environment, seconds: float = 1.0) -> dict[str, Any]:
+    """Where users are now, measured at the data plane for `seconds`: nothing of it comes from a record of ours."""
+    started = next(filter(None, map(read_started, reversed(layout.journals()))), None)
+    measured = Live(trouble="is not known: no release ever began")
+    if started:
+        measured = open_target(started.plan, environment, SystemClock()).live(seconds)
+    if measured.trouble:
+        return {"router": measured.trouble}
     return {
         "router": "answers",
-        "weight_in_force": int(weight[1]) if weight else None,
-        "answered": {name: count - before.get(name, 0) for name, count in sorted(after.items())},
-        "seconds": seconds,
+        "weight_in_force": measured.weight,
+        "answered": dict(measured.answered),
+        "seconds": measured.seconds,
     }
-
-
-def answers(admin: Admin) -> dict[str, int]:
-    """Users' requests by service and arm, as the router has counted them; pinned ones are not among them."""
-    counts = admin.stats("^cluster\\.[^.]*__(stable|canary|retry)\\.upstream_rq_completed$")
-    return {name.split(".")[1].replace("__", " "): int(value) for name, value in counts.items()}
 
 
 def text(row: dict[str, Any]) -> str:

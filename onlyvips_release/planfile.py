@@ -81,16 +81,9 @@ def _validated(document: _Toml | _Yaml) -> ReleasePlan:
 
 
 def _at(folder: Path, plan: ReleasePlan) -> ReleasePlan:
-    """The plan with absolute working folders: a release goes on elsewhere than where it was started."""
-    return replace(
-        plan,
-        services=tuple(
-            replace(service, process=replace(service.process, cwd=str(folder / service.process.cwd)))
-            if service.process
-            else service
-            for service in plan.services
-        ),
-    )
+    """The plan with absolute paths: a release goes on elsewhere than where it was started."""
+    services = (replace(service, runs=service.runs.absolute(str(folder))) for service in plan.services)
+    return replace(plan, services=tuple(services))
 
 
 def _dotted(loc: Loc) -> str:

@@ -16,6 +16,7 @@ def describe(plan: ReleasePlan) -> str:
         [
             f"platform {plan.platform}, target {plan.target}, router on {host}:{port}, "
             + (f"users stick by {', '.join(plan.sticky)}" if plan.sticky else "users do not stick to a side"),
+            *([plan.engine.text()] if plan.engine else []),
             "services:",
             *(f"  {service_text(service)}" for service in plan.services),
             f"before any traffic: {suite_text(plan.smoke)} on canary and stable, both must pass",
@@ -34,10 +35,9 @@ def describe(plan: ReleasePlan) -> str:
 def service_text(service: Service) -> str:
     """One service and its two revisions."""
     stable = service.stable.name if service.stable else "(what runs)"
-    kind = "external" if service.process is None else "process"
     way = f"Host {service.host or 'any'}" if service.routed else "no traffic, replaced last"
     calls = f"; business calls: {', '.join(service.business_calls)}" if service.business_calls else ""
-    return f"{service.name}: {stable} -> {service.canary.name} ({kind}, {way}){calls}"
+    return f"{service.name}: {stable} -> {service.canary.name} ({service.runs.text()}, {way}){calls}"
 
 
 def suite_text(suite: Suite) -> str:

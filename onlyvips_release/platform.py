@@ -1,66 +1,56 @@
-"""Plan and environment become ports: the only importer of adapters, and the only reader of the environment."""
+"""One platform: install it, release to it, take a release over or back, look at it. Over ports only.
+
+Every command that changes something holds the lease. A release is carried out with the parts of its own plan, also
+where a newer plan file exists by now.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
+from onlyvips_release import between
 from onlyvips_release import forecast as outlook
-from onlyvips_release import install
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
+from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Request, SuiteResult
-from onlyvips_release.core.plan import ReleasePlan, Revision, Service, Suite
+from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
+from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.core.policy import after_takeover
-from onlyvips_release.core.ports import Guardian, Ports, SuiteRequest, SuiteRun
-from onlyvips_release.core.suite import Access, SuiteContext, service_contexts
-from onlyvips_release.environment import Environment, read_environment
-from onlyvips_release.errors import JournalError, LeaseLost, PlanError, Problem, Refused, ReleaseError, Unavailable
-from onlyvips_release.guardian import NoGuardian, ProcessGuardian, guard, say_ready, stand_alone, stand_by
-from onlyvips_release.reporting.folder import publish
+from onlyvips_release.core.ports import Guardian, SuiteRequest
+from onlyvips_release.core.suite import SuiteContext, service_contexts
+from onlyvips_release.core.target import Target
+from onlyvips_release.environment import Environment, caller, read_environment
+from onlyvips_release.errors import JournalError, NotConfirmed, NotReady, Refused
+from onlyvips_release.guardian import NoGuardian
+from onlyvips_release.installation import installation, may_be_released, new_services
 from onlyvips_release.runner import Runner
-from onlyvips_release.state.baselines import Baselines, measured_by
-from onlyvips_release.state.files import make_folder, write_whole
 from onlyvips_release.state.freeze import frozen
-from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
+from onlyvips_release.state.journal import Reading, read_release, read_started
 from onlyvips_release.state.layout import Layout, Reports
-from onlyvips_release.state.lease import REPAIR, FileLease, held_by, holder, me
-from onlyvips_release.state.requests import RequestFile
-from onlyvips_release.suites.context import ADMIN
-from onlyvips_release.suites.run import PytestChecks
-from onlyvips_release.suites.secrets import is_secret, secrets_in
-from onlyvips_release.telemetry.envoy import EnvoySource
-from onlyvips_release.telemetry.probe import RouterProber
-from onlyvips_release.traffic.envoy import EnvoyRouter
-from onlyvips_release.workloads.external import ExternalWorkload
-from onlyvips_release.workloads.process import ProcessWorkload
-from onlyvips_release.workloads.services import PerService
+from onlyvips_release.wayback import Past, listing, past_of, started_revisions, way_back
+from onlyvips_release.wiring import Parts, wire
 
 OnEvent = Callable[[events.Event, Release], None]
+Tell = Callable[[str], None]
+
+LAST_MESSAGES = 5.0
+"""Seconds that messages to people have at the end of a command."""
+
+REPAIR = "repair"
+"""What the supervisor of `up --foreground` holds a lease for: others wait for it."""
 
 
-class Nobody:
-    """A notifier without anybody to tell."""
-
-    def notify(self, event: events.Event) -> None:
-        """Dropped."""
-
-    def delivered(self) -> tuple[tuple[str, str], ...]:
-        """Nothing."""
-        return ()
+def silent(_: events.Event, __: Release) -> None:
+    """Nobody looks on."""
 
 
 class Platform:
-    """One platform on this machine: `up`, `run`, `check`, `down`, each with the lease held.
-
-    `folder` is where the plan lies: suites and working folders are relative to it.
-    """
+    """One platform, by one plan. `folder` is where the plan file is: suites are found from there."""
 
     def __init__(
         self,
@@ -74,13 +64,9 @@ class Platform:
         self.plan, self.sha256 = plan, sha256
         self.folder = (folder or Path.cwd()).absolute()
         self.environment = environment or read_environment()
-        self.layout = Layout(self.environment.state, plan.platform)
         self.clock = clock or SystemClock()
-        self.reports = Reports(self.environment.reports, plan.platform)
-        self.lease = FileLease(self.layout.live, self.clock, plan.lease)
         self.guardian: Guardian = NoGuardian()
-        self.baselines = Baselines(self.layout.history)
-        self.workload = self._platform_workload(plan)
+        self.parts = wire(plan, self.folder, self.environment, self.clock)
 
     @classmethod
     def load(
@@ -102,150 +88,216 @@ class Platform:
                 return cls(started.plan, folder=Path(started.holder.get("folder") or "/"), environment=environment)
         return None
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    @property
+    def target(self) -> Target:
+        """Where it runs."""
+        return self.parts.target
 
-    def up(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Start router and stable, prove them. On failure of a first installation everything is taken down again.
+    @property
+    def layout(self) -> Layout:
+        """Where this machine keeps its records."""
+        return self.parts.layout
 
-        While a release is open only what died is started again, with users on that release's safe side.
+    @property
+    def reports(self) -> Reports:
+        """Where this machine writes its reports."""
+        return self.parts.reports
+
+    # --- between releases ---------------------------------------------------------------------------------------------
+
+    def up(self, tell: Tell = lambda _: None, on_event: OnEvent = silent, *, guardian: bool = True) -> Release | None:
+        """Start the router and what was promoted last, prove them; install what was never installed.
+
+        The installation is a release, which is returned; None = there was nothing to install. While a release is open
+        only what its users need is started.
         """
-        token = secrets.token_hex(16)
         with self._held("up"):
             if name := self.open_release():
-                for said in self._serve(name):
-                    tell(said)
-                return
-            first = not self.workload.stable()
-            router = self.router("up", token)
-            try:
-                for said in install.install(
-                    self.plan, router, self.workload, self.prober(token), lambda: self._smoke("up", token), self.clock
-                ):
-                    tell(said)
-                    self.lease.renew(timedelta(minutes=10), 0)
-            except ReleaseError as error:
-                if first and not isinstance(error, Refused | LeaseLost):
-                    for said in install.take_down(router, self.workload):
-                        tell(said)
-                raise
-            router.reset()
+                release = self._reading(name).release
+                between.serve_open(self.parts.for_plan(release.plan).target, release, tell)
+                return None
+            serving = self.target.workload.stable()
+            new = self.target.workload.resolve(new_services(self.plan, serving))
+            self.target.router().start()
+            tell(f"router listens on {self.plan.listen[0]}:{self.plan.listen[1]}")
+            if serving:
+                between.serve(self.target, self.plan, serving, tell)
+            if not new:
+                self._prove_by_smoke(tell)
+                return None
+            plan, revisions = installation(self.plan, serving, new)
+            release = self._begin(plan, revisions, on_event, guardian, first=True)
+            between.remove_router(self.target, tell)
+            return release
 
-    def supervise(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Start again whatever dies between releases, until interrupted; a running release looks after itself."""
-        router = self.router()
-        while True:
+    def _prove_by_smoke(self, tell: Tell) -> None:
+        result = self._check("smoke", Arm.STABLE, "up")
+        tell(f"smoke suite on stable: {result.verdict} ({result.reason})")
+        if result.verdict is not Verdict.PASS:
+            raise NotReady(f"stable does not pass its smoke tests: {result.reason}", remedy=f"read {result.report}")
+
+    def supervise(self, tell: Tell = lambda _: None) -> None:
+        """Start again whatever dies between releases, until interrupted or taken down; a release looks after itself."""
+        while (state := between.state_of(self.target)) != between.DOWN:
+            if state == between.BROKEN and not self.holder():
+                with self._held(REPAIR):
+                    between.repair(self.target, tell)
             self.clock.sleep(0.5)
-            if held_by(self.layout.live) or not self._broken(router):
-                continue
-            with self._held(REPAIR):
-                for said in install.repairs(router, self.workload):
-                    tell(f"{said} had died and was started again")
+        tell("the platform was taken down")
 
-    def down(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """Stop router and services; journals and logs stay."""
+    def down(self, tell: Tell = lambda _: None) -> None:
+        """Stop router and services; what was stable stays on record. Raises NotConfirmed where something still runs."""
         with self._held("down"):
-            for said in install.take_down(self.router(), self.workload):
-                tell(said)
+            newest = [self.parts.for_plan(past.plan).target for past in self.past()[-1:]]
+            between.take_down([self.target, *newest], tell)
 
-    def run(
-        self, on_event: OnEvent = lambda event, release: None, *, until_paused: bool = False, guardian: bool = True
-    ) -> Release:
+    # --- a release ----------------------------------------------------------------------------------------------------
+
+    def run(self, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True) -> Release:
         """The release, to its end; `release.finished` has exit code and sentence. Writes the report folder.
 
         `until_paused`: end with exit 5 at the first pause, weight 0, the canary kept warm.
         """
         with self._held("run"):
             plan = self.preflight()
-            late = RequestFile(self.layout.request).take()
-            name = self._next_release()
-            release = Release(until_paused=until_paused)
-            begun: list[events.Event] = [self._started(name, plan)]
+            late, notes = self.target.requests.take(), tuple[str, ...]()
             if late:
-                begun.append(events.Noted(f"not obeyed: {late.what} by {late.by} was asked before this release began"))
-            return self._carry_out(release, name, plan, on_event, guardian, begun=begun)
+                notes = (f"not obeyed: {late.what} by {late.by} was asked before this release began",)
+            return self._begin(
+                plan, started_revisions(plan), on_event, guardian, until_paused=until_paused, notes=notes
+            )
+
+    def preflight(self) -> ReleasePlan:
+        """The plan as it is carried out: every stable filled in, every revision's name made immutable.
+
+        Raises Refused: nothing was started, nothing was touched.
+        """
+        if reason := frozen(self.parts.layout):
+            raise Refused(f"releases are frozen: {reason}", remedy="onlyvips-release unfreeze PLAN")
+        self._refuse_open()
+        return may_be_released(self.target, self.plan, [one.revisions for one in self.past()])
 
     def take_over(
-        self,
-        asked: Request,
-        on_event: OnEvent = lambda event, release: None,
-        *,
-        until_paused: bool = False,
-        guardian: bool = True,
+        self, request: Request, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True
     ) -> Release | None:
-        """Go on with an unfinished release that nobody holds, as `asked.what` says; None = nothing was unfinished.
+        """Go on with an unfinished release that nobody holds, as `request.what` says; None = nothing was unfinished.
 
-        `recover` leaves a release alone that was paused with exit 5.
+        `recover` leaves a release alone that was paused with exit 5. Where nothing is open it raises NotConfirmed if
+        users are refused.
         """
-        with self._held(asked.what):
+        with self._held(request.what):
             name = self.open_release()
             if name is None:
-                if self.router().running():
-                    self.router().reset()
+                self._clean_up(request)
                 return None
-            reading = read_release(self.layout.journal(name))
+            reading = self._reading(name, samples=True)
             release = reading.release
             if not release.id:
-                raise JournalError(
-                    f"what began {name} cannot be read: {reading.damage[0]}", remedy="restore its journal"
-                )
+                why = f"what began {name} cannot be read: {reading.damage[0]}"
+                raise JournalError(why, remedy="restore its journal")
+            parts = self.parts.for_plan(release.plan)
             release.until_paused = until_paused
-            if asked.what == "recover" and release.phase is events.Phase.PAUSED and release.finished:
-                self.router(name, self._token(name)).set_weight(0)
+            if request.what == "recover" and release.phase is Phase.PAUSED and release.finished:
+                parts.target.router(name, parts.target.archive.token(name)).set_weight(0)
                 return release
-            taken_over = [*after_takeover(release, asked), *(events.Noted(str(one)) for one in reading.damage)]
-            return self._carry_out(release, name, release.plan, on_event, guardian, taken_over=taken_over)
+            events_ = [*after_takeover(release, request), *(events.Noted(str(one)) for one in reading.damage)]
+            self._carry_out(parts, release, name, on_event, guardian, taken_over=events_)
+            between.remove_router(parts.target, lambda _: None)
+            return release
 
-    def recover(self, on_event: OnEvent = lambda event, release: None) -> Release | None:
+    def recover(self, on_event: OnEvent = silent) -> Release | None:
         """End an unfinished release that nobody holds: users on stable, then clean-up. None = nothing was open."""
-        return self.take_over(Request("recover", me()), on_event)
+        return self.take_over(Request("recover", caller()), on_event)
+
+    def _clean_up(self, request: Request) -> None:
+        if self.target.router().running():
+            self.target.router().reset()
+        between.remove_router(self.target, lambda _: None)
+        if request.what == "recover" and (refused := between.refused(self.target, self.plan)):
+            why = "no release is unfinished, but users are refused: " + "; ".join(refused)
+            raise NotConfirmed(why, remedy="onlyvips-release up PLAN starts what does not run")
+
+    # --- the way back -------------------------------------------------------------------------------------------------
 
     def rollback(
         self,
         to: str | None = None,
         reason: str = "",
-        on_event: OnEvent = lambda event, release: None,
+        on_event: OnEvent = silent,
         *,
         guardian: bool = True,
+        tell: Tell = lambda _: None,
     ) -> Release | None:
-        """Bring back what served before the newest promotion, or what `to` promoted; None = it serves already."""
+        """Bring back what users were on before the newest promotion, or what `to` names; None = they are on it."""
         with self._held("rollback"):
             self._refuse_open()
-            plan = self._way_back(to)
-            if plan is None:
+            past = self.past()
+            way = way_back(past, self._serving(past), to or "")
+            tell(way.sentence)
+            if way.plan is None:
                 return None
-            name = self._next_release()
-            by = f"{me()} ({reason})" if reason else me()
-            first, then = self._started(name, plan, restore=True), events.RollbackStarted(f"rollback asked for by {by}")
-            return self._carry_out(Release(), name, plan, on_event, guardian, begun=(first, then))
+            by = f"{caller()} ({reason})" if reason else caller()
+            cause = events.RollbackStarted(f"{way.sentence}, as {by} asked")
+            return self._begin(way.plan, way.revisions, on_event, guardian, restore=True, notes=way.notes, then=[cause])
+
+    def restorable(self) -> list[str]:
+        """Lines for `rollback --list`."""
+        past = self.past()
+        return listing(past, self._serving(past))
+
+    def past(self) -> list[Past]:
+        """What ended releases and installations left users on, oldest first."""
+        return past_of(self.parts.journals())
+
+    def _serving(self, past: list[Past]) -> dict[str, Revision]:
+        """By the plan that is in force, which may have other services than ours."""
+        return (self.parts.for_plan(past[-1].plan) if past else self.parts).target.workload.stable()
+
+    # --- looking ------------------------------------------------------------------------------------------------------
 
     def check(self, name: str, arm: Arm) -> SuiteResult:
         """One suite once against an arm that runs; no traffic is moved."""
-        token = secrets.token_hex(16)
         with self._held("check"):
-            router = self.router("check", token)
-            router.set_weight(router.read_weight())
-            try:
-                return install.wait(self._suite(name, arm, "check", token), self.clock)
-            finally:
-                router.reset()
+            return self._check(name, arm, "check")
+
+    def _check(self, name: str, arm: Arm, release: str) -> SuiteResult:
+        token = secrets.token_hex(16)
+        router = self.target.router(release, token)
+        router.set_weight(router.read_weight())
+        suite = self.plan.smoke if name == "smoke" else self.plan.canary
+        run = self.parts.checks(release, token).start(SuiteRequest(name, suite, arm, 0, self.context(release)))
+        try:
+            while (result := run.poll()) is None:
+                self.clock.sleep(0.05)
+            return result
+        finally:
+            run.stop()
+            router.reset()
 
     def forecast(self) -> list[str]:
         """What the bake can find out with the traffic there is, and which history that is from."""
-        stable = self.workload.stable()
-        kept = [(s, stable.get(s.name)) for s in self.plan.services]
-        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in kept)
+        serving = self.target.workload.stable()
+        known = [(s, serving.get(s.name)) for s in self.plan.services]
+        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in known)
         plan = replace(self.plan, services=tuple(filled))
-        known, notes = self.baselines.read(plan, self.clock.now())
-        return [*outlook.describe(plan, known), *(f"  {note}" for note in notes)]
+        history, notes = self.parts.baselines.read(plan, self.clock.now())
+        return [*outlook.describe(plan, history), *(f"  {note}" for note in notes)]
 
-    def ask(self, asked: Request) -> bool:
-        """Leave a wish for the running release and wait until it is heard; False = nobody holds the release."""
-        requests = RequestFile(self.layout.request)
-        if not held_by(self.layout.live):
+    def context(self, release: str) -> SuiteContext:
+        """What a suite may know of the platform as it stands, outside of a release."""
+        stable = self.target.workload.stable()
+        serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
+        services = service_contexts(self.plan, serves, self.target.workload.inspect())
+        return SuiteContext(release, services=services)
+
+    def ask(self, request: Request) -> bool:
+        """Leave a request for the running release and wait until it takes it; False = nobody holds the platform."""
+        if not self.holder():
             return False
-        requests.ask(asked)
+        requests = self.target.requests
+        requests.ask(request)
         while requests.waits():
-            claim = self.lease.look()
+            claim = self.target.lease.look()
             if claim is None or claim.released or claim.expired:
                 requests.withdraw()
                 return False
@@ -254,67 +306,89 @@ class Platform:
 
     def wait(self) -> Release | None:
         """Until the release that runs has ended or is nobody's; what its journal says then."""
-        while held_by(self.layout.live):
+        while self.holder():
             self.clock.sleep(0.2)
-        names = self.releases()
-        return read_release(self.layout.journal(names[-1]), samples=False).release if names else None
+        names = self.target.archive.names()
+        return self._reading(names[-1]).release if names else None
 
-    def by_hand(self, release: Release) -> str:
-        """Commands that take users to the release's safe side without this tool."""
-        return self.router(release.id).by_hand(release.safe_weight)
-
-    # --- before a release -------------------------------------------------------------------------------------------
-
-    def preflight(self) -> ReleasePlan:
-        """The plan with every stable filled in. Raises Refused: nothing was started, nothing was touched."""
-        if told := frozen(self.layout):
-            raise Refused(f"releases are frozen: {told}", remedy="onlyvips-release unfreeze PLAN")
-        self._refuse_open()
-        if not self.router().running():
-            raise Refused("the router does not run", remedy="install first: onlyvips-release up PLAN")
-        if (weight := self.router().read_weight()) != 0:
-            raise Refused(f"{weight} % of users are on a canary without a release", remedy="onlyvips-release recover")
-        self.workload.revive()
-        self.workload.wait_ready()
-        return replace(self.plan, services=tuple(self._with_stable(service) for service in self.plan.services))
-
-    def _with_stable(self, service: Service) -> Service:
-        known = self.workload.stable().get(service.name)
-        if known is None:
-            raise Refused(f"{service.name} is not installed", remedy="onlyvips-release up PLAN starts it")
-        planned = service.stable
-        if planned is not None and planned.name != known.name:
-            raise Refused(
-                f"{service.name}: the plan says that {planned.name} is stable, but users are on {known.name}",
-                remedy=f"write `stable: {{revision: {known.name}, …}}`, or leave `stable` out",
-            )
-        if planned is not None and planned != known:
-            raise Refused(
-                f"{service.name}: {known.name} runs, but not as the plan describes it",
-                remedy="a revision's name is for ever: give the changed one another name",
-            )
-        try:
-            return replace(service, stable=known)
-        except PlanError as error:
-            found = tuple(Problem(0, 0, f"services.{service.name}.{p.key}", p.message) for p in error.problems)
-            raise PlanError(found) from error
+    def holder(self) -> str:
+        """Who holds the platform now, "" = nobody."""
+        claim = self.target.lease.look()
+        return claim.who if claim and not (claim.released or claim.expired) else ""
 
     def open_release(self) -> str | None:
         """The id of a release that has no end, None = nothing is open."""
-        names = self.releases()
-        return names[-1] if names and unfinished(self.layout.journal(names[-1])) else None
+        names = self.target.archive.names()
+        return names[-1] if names and self._reading(names[-1]).unfinished else None
 
-    def _serve(self, name: str) -> Iterator[str]:
-        """What users of an open release need; what becomes of it is for `resume` or `recover` to say."""
-        safe = read_release(self.layout.journal(name), samples=False).release.safe_weight
-        self.lease.renew(timedelta(minutes=10), safe)
-        router = self.router(name, self._token(name))
-        with contextlib.suppress(Unavailable):  # the file is written also where nothing runs
-            router.set_weight(safe)
-        yield from (f"{done} is started" for done in install.repairs(router, self.workload))
-        router.set_weight(safe)
-        self.workload.wait_ready()
-        yield f"release {name} is not finished, {safe} % of users are on its canary arm: resume it, or recover"
+    def by_hand(self, release: Release) -> str:
+        """How a person takes users to the safe side without this tool."""
+        return self.parts.for_plan(release.plan).target.router(release.id).by_hand(release.safe_weight)
+
+    # --- carrying a release out ---------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        plan: ReleasePlan,
+        revisions: Mapping[str, Mapping[Arm, str]],
+        on_event: OnEvent,
+        guardian: bool,
+        *,
+        until_paused: bool = False,
+        notes: tuple[str, ...] = (),
+        then: Sequence[events.Event] = (),
+        first: bool = False,
+        restore: bool = False,
+    ) -> Release:
+        """A new release, to its end."""
+        parts, name = self.parts.for_plan(plan), self._next_release()
+        started = replace(parts.started(name, revisions, notes), plan_sha256=self.sha256, first=first, restore=restore)
+        release = Release(until_paused=until_paused)
+        return self._carry_out(parts, release, name, on_event, guardian, begun=[started, *then])
+
+    def _carry_out(
+        self,
+        parts: Parts,
+        release: Release,
+        name: str,
+        on_event: OnEvent,
+        guardian: bool,
+        *,
+        begun: Sequence[events.Event] = (),
+        taken_over: Sequence[events.Event] = (),
+    ) -> Release:
+        ports = parts.ports(name, guardian=guardian)
+        self.guardian = ports.guardian
+        runner = Runner(release, ports, lambda event: on_event(event, release))
+        try:
+            runner.record(*begun)
+            runner.run(*taken_over)
+        finally:
+            if problem := parts.publish(release.id):
+                on_event(events.Noted(problem), release)
+        if release.finished and release.phase in FINAL:
+            parts.learn(release.id)
+        return release
+
+    @contextlib.contextmanager
+    def _held(self, what: str) -> Iterator[None]:
+        lease = self.target.lease
+        lease.acquire(what)
+        try:
+            claim = lease.look()
+            slowest = max(self.plan.smoke.deadline, self.plan.canary.deadline)
+            lease.renew(slowest + between.ACT, claim.safe_weight if claim else 0)
+            yield
+        finally:
+            lease.release()
+            self.guardian.stop()
+            self.parts.alerts.close(LAST_MESSAGES)
+
+    def _next_release(self) -> str:
+        return f"r{int((self.target.archive.names() or ['r0'])[-1][1:]) + 1:04d}"
+
+    def _reading(self, name: str, *, samples: bool = False) -> Reading:
+        return read_release(self.parts.layout.journal(name), samples=samples)
 
     def _refuse_open(self) -> None:
         if (name := self.open_release()) is not None:
@@ -322,196 +396,3 @@ class Platform:
                 f"release {name} is not finished",
                 remedy="go on with it: onlyvips-release resume PLAN; or end it: onlyvips-release recover PLAN",
             )
-
-    def _next_release(self) -> str:
-        return f"r{int((self.releases() or ['r0'])[-1][1:]) + 1:04d}"
-
-    def _way_back(self, to: str | None) -> ReleasePlan | None:
-        """The plan of a restore: stable = what is wanted, canary = what serves now. None = it serves already."""
-        promoted = {
-            path.parent.name: found
-            for path in self.layout.journals()
-            if (found := read_release(path, samples=False).release).phase is events.Phase.PROMOTED
-        }
-        if not promoted or (to and to not in promoted):
-            known = ", ".join(promoted) or "none"
-            raise Refused(f"{to or 'any release'} was never promoted here", remedy=f"promoted releases: {known}")
-        newest = promoted[to] if to else promoted[max(promoted, key=lambda name: int(name[1:]))]
-        serving = self.workload.stable()
-        pairs: list[tuple[Service, Revision | None, Revision | None]] = [
-            (s, s.canary if to else s.stable, serving.get(s.name)) for s in newest.plan.services
-        ]
-        if all(wanted == serves for _, wanted, serves in pairs):
-            return None
-        services = []
-        for service, wanted, serves in pairs:
-            if wanted is None or serves is None or wanted.name == serves.name:
-                told = f"{service.name} serves {serves.name if serves else 'nothing'} already, others do not"
-                raise Refused(told, remedy="release what you want with a plan of its own")
-            services.append(replace(service, stable=wanted, canary=serves))
-        return replace(newest.plan, services=tuple(services))
-
-    def releases(self) -> list[str]:
-        """Ids, oldest first."""
-        return self.layout.releases()
-
-    # --- making ports -----------------------------------------------------------------------------------------------
-
-    def ports(self, release: str, plan: ReleasePlan) -> Ports:
-        """Everything the runner needs for one release; its pin token is kept in the release's folder (0600)."""
-        token = self._token(release)
-        workload = self._platform_workload(plan)
-        return Ports(
-            router=self.router(release, token),
-            workload=workload,
-            source=EnvoySource(self.layout, plan, lambda: [i for i in workload.inspect() if i.pid is not None]),
-            prober=self.prober(token),
-            checks=self.checks(release, token),
-            journal=FileJournal(self.layout.journal(release), self.clock, self.lease.fence),
-            lease=self.lease,
-            guardian=self.guardian,
-            notifier=Nobody(),
-            requests=RequestFile(self.layout.request),
-            clock=self.clock,
-        )
-
-    def router(self, release: str = "", token: str = "") -> EnvoyRouter:
-        """The router of this platform."""
-        return EnvoyRouter(self.layout, self.plan, self.lease, self.clock, self.environment.envoy, release, token)
-
-    def prober(self, token: str) -> RouterProber:
-        """Pinned requests with this token."""
-        return RouterProber(self.plan, token, self.clock)
-
-    def checks(self, release: str, token: str) -> PytestChecks:
-        """The suites, with what they need to reach both arms."""
-        variables = self.environment.variables
-        env = {name: value for name, value in variables.items() if not is_secret(name)}
-        folder, hidden = self.reports.release(release), secrets_in(variables)
-        return PytestChecks(folder, self._access(token), self.folder, sys.executable, self.clock, env, hidden)
-
-    def _access(self, token: str) -> dict[str, Access]:
-        """How a suite reaches each routed service."""
-        host, port = self.plan.listen
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-        pins, admin = {str(arm): f"{arm}-{token}" for arm in Arm}, self.environment.variables.get(ADMIN, "")
-        return {
-            s.name: Access(
-                url,
-                s.host.replace("*", "onlyvips.local") or "onlyvips.local",
-                s.health.path if s.health else "/",
-                pins,
-                s.identity,
-                admin,
-            )
-            for s in self.plan.routed
-        }
-
-    def _platform_workload(self, plan: ReleasePlan) -> PerService:
-        return PerService({service.name: self._workload(service) for service in plan.services})
-
-    def _workload(self, service: Service) -> ProcessWorkload | ExternalWorkload:
-        if service.process is None:
-            return ExternalWorkload(service, self.layout, self.lease)
-        return ProcessWorkload(service, self.layout, self.lease, self.clock, self.environment.variables)
-
-    # --- small things -----------------------------------------------------------------------------------------------
-
-    def _carry_out(
-        self,
-        release: Release,
-        name: str,
-        plan: ReleasePlan,
-        on_event: OnEvent,
-        guardian: bool,
-        *,
-        begun: Sequence[events.Event] = (),
-        taken_over: Sequence[events.Event] = (),
-    ) -> Release:
-        if guardian:
-            words = [sys.executable, "-m", "onlyvips_release", "guardian", str(self.layout.folder), name]
-            words += [f"--router-binary={self.environment.envoy}"] if self.environment.envoy else []
-            log, variables = self.layout.guardian_log, self.environment.variables
-            self.guardian = ProcessGuardian(words, lambda: self.lease.fence, log, variables)
-        ports = self.ports(name, plan)
-        runner = Runner(release, ports, lambda event: on_event(event, release))
-        try:
-            runner.record(*begun)
-            runner.run(*taken_over)
-        finally:
-            self._publish(release, on_event)
-        if release.finished and release.phase in FINAL:
-            journal = FileJournal(self.layout.journal(release.id)).read()
-            with contextlib.suppress(JournalError):  # a damaged journal gives no baseline
-                self.baselines.keep(measured_by(journal, ports.clock.now().isoformat()))
-        return release
-
-    def _publish(self, release: Release, on_event: OnEvent) -> None:
-        """The report decides nothing: whatever goes wrong with it is told, and changes no exit code."""
-        try:
-            publish(self.layout.journal(release.id), self.reports, self.environment.keep_reports)
-        except Exception as error:
-            on_event(events.Noted(f"the report could not be written: {error or type(error).__name__}"), release)
-
-    @contextlib.contextmanager
-    def _held(self, what: str) -> Iterator[None]:
-        self.lease.acquire(what)
-        try:
-            slowest = max(self.plan.smoke.deadline, self.plan.canary.deadline)
-            self.lease.renew(slowest + timedelta(minutes=5), self.lease.safe_weight)
-            yield
-        finally:
-            self.lease.release()
-            self.guardian.stop()
-
-    def _broken(self, router: EnvoyRouter) -> bool:
-        dead = [i for i in self.workload.inspect() if i.arm is Arm.STABLE and not i.alive]
-        mine = [i for i in dead if i.pid is not None]
-        return bool(mine) or not router.running()
-
-    def _started(self, name: str, plan: ReleasePlan, *, restore: bool = False) -> events.Started:
-        revisions = {
-            s.name: {Arm.STABLE: s.stable.name if s.stable else "", Arm.CANARY: s.canary.name} for s in plan.services
-        }
-        ci = {"ci": self.environment.ci_job, "commit": self.environment.commit}
-        who = {key: str(value) for key, value in {**holder(), **ci, "folder": self.folder}.items()}
-        known, notes = self.baselines.read(plan, self.clock.now())
-        return events.Started(name, plan.target, plan, self.sha256, who, revisions, known, notes, restore)
-
-    def _smoke(self, release: str, token: str) -> SuiteRun:
-        return self._suite("smoke", Arm.STABLE, release, token)
-
-    def _suite(self, name: str, arm: Arm, release: str, token: str) -> SuiteRun:
-        suite: Suite = self.plan.smoke if name == "smoke" else self.plan.canary
-        request = SuiteRequest(name, suite, arm, 0, self.context(release))
-        return self.checks(release, token).start(request)
-
-    def context(self, release: str) -> SuiteContext:
-        """What a suite may know of the platform as it stands, outside of a release."""
-        stable = self.workload.stable()
-        serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
-        instances = self.workload.inspect()
-        return SuiteContext(release, services=service_contexts(self.plan, serves, instances))
-
-    def _token(self, release: str) -> str:
-        path = self.layout.token(release)
-        if not path.exists():
-            make_folder(path.parent)
-            write_whole(path, secrets.token_hex(16).encode())
-        return path.read_text()
-
-
-def watch(layout: Layout, release: str, fence: int, envoy: Path | None) -> None:
-    """The guardian's process, from its start to its end: watches the claim number `fence` of a release's controller."""
-    stand_alone()
-    clock, journal = SystemClock(), layout.journal(release)
-    plan = read_release(journal, samples=False).release.plan
-    lease = FileLease(layout.live, clock, plan.lease)
-    token = layout.token(release).read_text()
-    router = EnvoyRouter(layout, plan, lease, clock, envoy, release, token)
-    try:
-        stand_by(fence, lease, router)
-        say_ready()
-        guard(fence, lease, router, lambda mine: FileJournal(journal, clock, mine), clock)
-    finally:
-        lease.release()

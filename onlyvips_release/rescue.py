@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from onlyvips_release.core import proof
 from onlyvips_release.core.commands import Observe, StartCanary
 from onlyvips_release.core.events import Event, Finished, Noted
 from onlyvips_release.core.model import Arm
@@ -39,19 +38,18 @@ def take_over(upkeep: Upkeep, events: Iterable[Event]) -> None:
         revived += ports.router.revive()
     with contextlib.suppress(TargetError):
         if track is not None:
-            names = upkeep.routed(upkeep.names(track))
-            ports.router.point(Arm.CANARY, proof.endpoints(upkeep.start_track(track, 100), names))
+            upkeep.point_canary(upkeep.start_track(track, 100), track)
     wait_for_answers(upkeep, Arm.STABLE if track is None else Arm.CANARY, needed=bool(revived))
     upkeep.mend_endpoints(Arm.STABLE)
     upkeep.record(*events, *(Noted(f"{name} was dead and was started again") for name in revived))
 
 
 def wait_for_answers(upkeep: Upkeep, arm: Arm, *, needed: bool) -> None:
-    """Until every service answers a pinned request on this arm, or the time for it is over."""
-    clock = upkeep.ports.clock
+    """Until every service that was installed answers a pinned request on this arm, or the time for it is over."""
+    clock, installed = upkeep.ports.clock, upkeep.release.installed
     end = clock.monotonic() + READY_WITHIN
     while needed and clock.monotonic() < end:
-        if all(probe.status == 200 for probe in upkeep.ports.prober.probe(arm, 1)):
+        if all(probe.status == 200 for probe in upkeep.ports.prober.probe(arm, 1) if probe.service in installed):
             return
         clock.sleep(POLL_INTERVAL)
 

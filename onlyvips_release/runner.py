@@ -130,8 +130,7 @@ class Runner:
         self.ports.router.reset()
         self.ports.router.set_weight(0)
         self.upkeep.mend_endpoints(Arm.STABLE)
-        if not self.release.first:
-            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
+        self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.installed))
         way_back = {i.service: i.identity for i in self.ports.workload.inspect() if i.arm is Arm.STABLE}
         self.record(events.Prepared(way_back))
         for name in proof.unproven(self.release):
@@ -153,7 +152,7 @@ class Runner:
                 raise
             self.record(events.Unconfirmed(f"the canary track does not answer: {error}", self._now(), self.by_hand()))
             return
-        self.ports.router.point(Arm.CANARY, proof.endpoints(instances, self.upkeep.routed(self.upkeep.names(which))))
+        self.upkeep.point_canary(instances, which)
         self.upkeep.prove(Arm.CANARY, self.upkeep.routed(self.upkeep.names(which)))
         self.ports.router.prepare_safe_weights()
         self.upkeep.start_guardian()
@@ -197,7 +196,8 @@ class Runner:
     def _replace_stable(self, which: Arm) -> None:
         """Users are on the canary track meanwhile; the new stable is proven before anybody is sent there."""
         self.upkeep.start_guardian()
-        names = self.upkeep.names(which) if self.release.one_act else self.upkeep.routed(self.upkeep.names(which))
+        every = self.upkeep.names(which) if self.release.one_act else self.upkeep.routed(self.upkeep.names(which))
+        names = {name: revision for name, revision in every.items() if not self.release.keeps(name)}
         routed = self.upkeep.routed(names)
         if self.ports.workload.replaces:
             self.ports.router.point(Arm.STABLE, {name: [] for name in routed})
@@ -217,12 +217,12 @@ class Runner:
     def _end_rollback(self) -> None:
         self._end_suite()
         self._empty_canary()
-        if self.release.first:
-            self.ports.router.point(Arm.STABLE, {service.name: [] for service in self.release.plan.routed})
-            self.ports.workload.stop_all()
-        else:
-            self.upkeep.mend_endpoints(Arm.STABLE)
-            self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.old))
+        new = [service for service in self.release.plan.services if service.name not in self.release.installed]
+        if new:
+            self.ports.router.point(Arm.STABLE, {service.name: [] for service in new if service.routed})
+            self.ports.workload.remove([service.name for service in new])
+        self.upkeep.mend_endpoints(Arm.STABLE)
+        self.upkeep.prove(Arm.STABLE, self.upkeep.routed(self.release.installed))
         if self.release.committed and not self.release.first:
             self.record(events.Restored(dict(self.release.old)))
         self.record(events.RolledBack(self._now()))

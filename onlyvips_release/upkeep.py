@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from onlyvips_release.core import policy, proof
@@ -139,8 +139,15 @@ class Upkeep:
 
     def start_track(self, which: Arm, weight: Percent) -> tuple[Instance, ...]:
         """Run the revisions of `which` in the canary track; what runs already stays as it is."""
-        revisions = {name: self.revision(name, which) for name in self.routed(self.names(which))}
-        return self.ports.workload.start_canary(revisions, weight)
+        names = [name for name in self.routed(self.names(which)) if not self.release.keeps(name)]
+        return self.ports.workload.start_canary({name: self.revision(name, which) for name in names}, weight)
+
+    def point_canary(self, instances: Iterable[Instance], which: Arm) -> None:
+        """A service that the release keeps as it is answers on both arms from the same instances."""
+        there = self.ports.workload.inspect()
+        kept = [i for i in there if i.arm is Arm.STABLE and self.release.keeps(i.service)]
+        where = proof.endpoints([*instances, *kept], self.routed(self.names(which)))
+        self.ports.router.point(Arm.CANARY, where)
 
     def names(self, which: Arm) -> dict[str, str]:
         """service -> revision name of the old (STABLE) or the new (CANARY) revisions."""
@@ -148,7 +155,7 @@ class Upkeep:
 
     def routed(self, revisions: Mapping[str, str]) -> dict[str, str]:
         """Those of the services that take traffic."""
-        return {service.name: revisions[service.name] for service in self.release.plan.routed}
+        return {s.name: revisions[s.name] for s in self.release.plan.routed if s.name in revisions}
 
     def revision(self, service: str, which: Arm) -> Revision:
         """As the plan describes it."""

@@ -67,7 +67,7 @@ def test_documented_example_loads_with_the_documented_defaults(tmp_path: Path) -
     backend, miniapp, bot = plan.services
     assert (backend.timeout, backend.per_try_timeout) == (timedelta(seconds=15), timedelta(seconds=7))
     assert backend.canary.env == {"ENVIRONMENT": "production"}
-    assert (miniapp.process, bot.routed) == (None, False)
+    assert (miniapp.kind, bot.routed) == ("external", False)
     assert (plan.judge.alpha, plan.judge.beta, plan.judge.slo.errors) == (0.01, 0.05, 0.05)
     assert (plan.canary.every, plan.smoke.deadline) == (timedelta(minutes=5), timedelta(minutes=5))
     assert len(source.text_sha256) == 64

@@ -46,9 +46,6 @@ COMMANDS = {
 }
 """By section of `--help`: a command's name, its module in this package with its attribute there, and its first line."""
 
-HIDDEN = {"guardian": "platform:guardian"}
-"""Commands that people do not need: our own processes start them."""
-
 
 class LazyGroup(click.Group):
     """Imports a command when it is called. Errors of the tool become a message, a remedy and an exit code."""
@@ -59,7 +56,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import it; None = there is no such command."""
-        places = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()} | HIDDEN
+        places = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()}
         if cmd_name not in places:
             return None
         module, _, attribute = places[cmd_name].partition(":")
@@ -72,7 +69,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest commands where there is no such one."""
         name = args[0]
-        if name in HIDDEN or name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
+        if name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         near = " or ".join(f"'{similar}'" for similar in get_close_matches(name, self.list_commands(ctx)))
         raise click.UsageError(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""), ctx)

@@ -9,7 +9,7 @@ import click
 
 from onlyvips_release.cli.options import echo_line
 from onlyvips_release.errors import Refused
-from onlyvips_release.planmodel import PlanPart
+from onlyvips_release.planmodel import schema
 
 PLAN = """\
 # yaml-language-server: $schema=release.schema.json
@@ -76,7 +76,7 @@ addopts = --strict-markers
 
 FILES = {
     "release.yaml": PLAN,
-    "release.schema.json": json.dumps(PlanPart.model_json_schema(), indent=1) + "\n",
+    "release.schema.json": json.dumps(schema(), indent=1) + "\n",
     "v1/index.html": "<h1>v1</h1>\n",
     "v2/index.html": "<h1>v2</h1>\n",
     "checks/test_smoke.py": SMOKE,

@@ -9,13 +9,12 @@ import click
 from click.shell_completion import get_completion_class
 
 import onlyvips_release
-from onlyvips_release import planfile
+from onlyvips_release import planfile, planmodel
 from onlyvips_release.backtest import backtest
 from onlyvips_release.cli.options import JSON, PLAN, echo_line
 from onlyvips_release.codec import encode
 from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
-from onlyvips_release.planmodel import PlanPart
 from onlyvips_release.plantext import describe
 from onlyvips_release.reporting import summary
 from onlyvips_release.reporting.folder import allure_html, find, publish
@@ -103,7 +102,7 @@ def schema(what: str) -> None:
       onlyvips-release schema > release.schema.json
       onlyvips-release schema summary
     """
-    echo_line(json.dumps(PlanPart.model_json_schema() if what == "plan" else summary.schema(), indent=1))
+    echo_line(json.dumps(planmodel.schema() if what == "plan" else summary.schema(), indent=1))
 
 
 @click.command()

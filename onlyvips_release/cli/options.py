@@ -26,7 +26,7 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     """Of a duration such as 30s, 5m or 1h30m; text that is none is wrong usage."""
     if value is None:
         return None
-    from onlyvips_release.planmodel import duration  # noqa: PLC0415 - pydantic is slow to import
+    from onlyvips_release.core.keys import duration  # noqa: PLC0415 - only commands with a duration need it
 
     try:
         return duration(value).total_seconds()

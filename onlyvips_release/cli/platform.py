@@ -1,4 +1,4 @@
-"""The commands of a platform between its releases: install, stop, check, freeze; and the guardian's process."""
+"""The commands of a platform between its releases: install, stop, check, freeze."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from pathlib import Path
 import click
 
 from onlyvips_release.cli.lookup import find_layout, load_platform
-from onlyvips_release.cli.options import JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
+from onlyvips_release.cli.options import GUARD, JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
+from onlyvips_release.cli.progress import show_progress
+from onlyvips_release.cli.release import report_end
 from onlyvips_release.core.model import Arm, Verdict
-from onlyvips_release.environment import read_environment
+from onlyvips_release.environment import caller, read_environment
 from onlyvips_release.state.freeze import freeze as block_releases
 from onlyvips_release.state.freeze import unfreeze as allow_releases
-from onlyvips_release.state.layout import Layout
-from onlyvips_release.state.lease import me
 
 
 @click.command()
 @PLAN
+@JSON
 @NEVER_ASKS
+@GUARD
 @click.option("--foreground", is_flag=True, help="Stay, and start again what dies, until Ctrl-C.")
 @click.option("--systemd", is_flag=True, help="Print a systemd unit that runs `up --foreground`, and do nothing else.")
-def up(plan: Path, foreground: bool, systemd: bool) -> None:
+def up(plan: Path, as_json: bool, guardian: bool, foreground: bool, systemd: bool) -> None:
     """Start the router and the stable version of every service.
 
-    Then all of it is proven: pinned requests, and the smoke suite. Safe to repeat, also after a reboot. A first
-    installation that fails is taken down again.
+    All of it is proven: pinned requests, and the smoke suite. Safe to repeat, also after a reboot. What was never
+    installed is installed first: no user is served before its smoke suite passed; if it fails it is removed, exit 3.
 
     \b
     Examples:
@@ -38,8 +40,11 @@ def up(plan: Path, foreground: bool, systemd: bool) -> None:
         echo_line(systemd_unit(plan))
         return
     platform = load_platform(plan)
-    platform.up(echo_line)
-    echo_line("users are served; between releases nobody supervises this unless `up --foreground` does")
+    with show_progress(platform, as_json=as_json) as show:
+        release = platform.up(lambda line: echo_line(line, err=as_json), show, guardian=guardian)
+    if release is not None and (failed := report_end(platform, release, as_json)):
+        sys.exit(failed)
+    echo_line("users are served; between releases nobody supervises this unless `up --foreground` does", err=as_json)
     if foreground:
         platform.supervise(echo_line)
 
@@ -101,7 +106,7 @@ def freeze(platform: str, reason: str) -> None:
     Example:
       onlyvips-release freeze release.yaml --reason "holidays"
     """
-    block_releases(find_layout(platform), f"{reason} ({me()})")
+    block_releases(find_layout(platform), f"{reason} ({caller()})")
     echo_line(f"releases are frozen: {reason}")
 
 
@@ -119,18 +124,6 @@ def unfreeze(platform: str) -> None:
     """
     allow_releases(find_layout(platform))
     echo_line("releases are allowed")
-
-
-@click.command(hidden=True)
-@click.argument("state", type=click.Path(path_type=Path))
-@click.argument("release")
-@click.argument("fence", type=int)
-@click.option("--router-binary", type=click.Path(path_type=Path))
-def guardian(state: Path, release: str, fence: int, router_binary: Path | None) -> None:
-    """Set the safe weight when the controller that started this process dies."""
-    from onlyvips_release.platform import watch  # noqa: PLC0415 - the other commands here load it when they need it
-
-    watch(Layout.at(state), release, fence, router_binary)
 
 
 def systemd_unit(plan: Path) -> str:

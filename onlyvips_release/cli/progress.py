@@ -22,7 +22,6 @@ from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
 from onlyvips_release.reporting.terminal import Printer
-from onlyvips_release.state.requests import RequestFile
 
 if TYPE_CHECKING:
     from onlyvips_release.platform import Platform
@@ -129,8 +128,7 @@ def abort_after(platform: Platform, limit: float | None) -> Iterator[None]:
     if limit is None:
         yield
         return
-    requests = RequestFile(platform.layout.request)
-    timer = threading.Timer(limit, requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
+    timer = threading.Timer(limit, platform.target.requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
     try:

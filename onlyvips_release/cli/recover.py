@@ -8,6 +8,7 @@ import click
 
 from onlyvips_release.cli.lookup import find_layouts
 from onlyvips_release.cli.options import EXIT_CODES, GUARD, JSON, NEVER_ASKS, echo_line, print_error
+from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Interrupted, ReleaseError
 from onlyvips_release.overview import idle
 from onlyvips_release.state.layout import Layout
@@ -33,10 +34,10 @@ def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
       onlyvips-release recover
       onlyvips-release recover release.yaml
     """
-    codes = []
+    environment, codes = read_environment(), []
     for layout in find_layouts(plan):
         try:
-            code = None if idle(layout) else end_unfinished(layout, as_json, guardian)
+            code = None if idle(layout, environment) else end_unfinished(layout, as_json, guardian)
         except Interrupted:
             raise
         except ReleaseError as error:  # the other platforms are recovered all the same

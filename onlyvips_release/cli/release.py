@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,16 +17,17 @@ from onlyvips_release.cli.options import echo_line
 from onlyvips_release.cli.progress import abort_after, report_lines, show_progress
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.model import Request
+from onlyvips_release.environment import caller
 from onlyvips_release.errors import Refused
 from onlyvips_release.overview import platform as describe_platform
 from onlyvips_release.reporting.summary import summary
 from onlyvips_release.reporting.wording import one_line
 from onlyvips_release.state.layout import Layout
-from onlyvips_release.state.lease import me
 
 if TYPE_CHECKING:
     from onlyvips_release.core.lifecycle import Release
     from onlyvips_release.platform import Platform
+    from onlyvips_release.state.layout import Layout
 
 SEE_STATUS = "see `onlyvips-release status`"
 
@@ -74,7 +76,7 @@ def request_command(described: Callable[[], None]) -> click.Command:
     @options.GUARD
     @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
-        target, request = released_platform(platform), Request(what, me(), reason=reason)
+        target, request = released_platform(platform), Request(what, caller(), reason=reason)
         if target.ask(request):
             message = f"the running release has taken the request `{what}`"
             if what == "abort":
@@ -147,16 +149,19 @@ def abort() -> None:
 
 @click.command(epilog=options.EXIT_CODES)
 @options.PLATFORM
-@click.option("--to", metavar="RELEASE", help="What this release promoted, such as r0007; default: what served before.")
+@click.option("--to", metavar="RELEASE", help="A release such as r0007, or a revision; default: what served before.")
+@click.option("--list", "only_list", is_flag=True, help="Only show what can be restored.")
 @options.REASON
 @options.JSON
 @options.YES
 @options.GUARD
-def rollback(platform: str, to: str | None, reason: str, as_json: bool, yes: bool, guardian: bool) -> None:
+def rollback(
+    platform: str, to: str | None, only_list: bool, reason: str, as_json: bool, yes: bool, guardian: bool
+) -> None:
     """Bring an older revision back after a promotion.
 
-    No request fails, and there is no bake. A person at a terminal is asked first. PLAN: the plan file, or the
-    platform's name.
+    No request fails, and there is no bake. It undoes the newest promotion, and nothing more when it is repeated: then
+    it prints how to go further. A person at a terminal is asked first. PLAN: the plan file, or the platform's name.
 
     \b
     Examples:
@@ -164,30 +169,32 @@ def rollback(platform: str, to: str | None, reason: str, as_json: bool, yes: boo
       onlyvips-release rollback release.yaml --to r0007 --reason "orders are lost" --yes
     """
     target = released_platform(platform)
-    options.confirm(
-        f"Take all users of {target.plan.platform} to {f'what {to} promoted' if to else 'what served before'}?", yes
-    )
+    if only_list:
+        lines = target.restorable()
+        echo_line(json.dumps(lines, indent=1) if as_json else "\n".join(lines) or "users were never on anything else")
+        return
+    options.confirm(f"Take all users of {target.plan.platform} to {to or 'what served before'}?", yes)
     with show_progress(target, as_json=as_json) as show:
-        release = target.rollback(to, reason, show, guardian=guardian)
+        tell = partial(echo_line, err=as_json)
+        release = target.rollback(to, reason, show, guardian=guardian, tell=tell)
     if release is None:
-        echo_line("these revisions serve already", err=as_json)
         return
     finish(target, release, as_json)
 
 
 def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
-    """End the open release of a platform (`recover`); its exit code, None = there is none."""
+    """End the open release of the platform in this state folder (`recover`); its exit code, None = there is none."""
     platform = open_platform(layout)
     if platform is None:
         return None  # a crash before its first release began
     with show_progress(platform, as_json=as_json) as show:
-        release = platform.take_over(Request("recover", me()), show, guardian=guardian)
-    return None if release is None else print_end(platform, release, as_json)
+        release = platform.take_over(Request("recover", caller()), show, guardian=guardian)
+    return None if release is None else report_end(platform, release, as_json)
 
 
 def report_pause(platform: Platform) -> NoReturn:
     """`pause` without a running controller: fine if the release is already paused, otherwise refuse."""
-    row = describe_platform(platform.layout)
+    row = describe_platform(platform.layout, platform.environment)
     if row.get("phase") != "PAUSED" or row["exit"] is None:
         raise Refused("no command works on a release that could be paused", remedy=SEE_STATUS)
     echo_line(f"{row['release']} is paused already")
@@ -204,10 +211,10 @@ def finish_abort(platform: Platform, release: Release | None, as_json: bool) -> 
 
 def finish(platform: Platform, release: Release, as_json: bool) -> NoReturn:
     """Print how a release ended, and exit with its code."""
-    sys.exit(print_end(platform, release, as_json))
+    sys.exit(report_end(platform, release, as_json))
 
 
-def print_end(platform: Platform, release: Release, as_json: bool) -> int:
+def report_end(platform: Platform, release: Release, as_json: bool) -> int:
     """Where the reports are, the verdict as the last line (or as JSON), with 4 what helps by hand; the exit code."""
     row = summary(release, "", "")
     code = int(row["exit"]) if row["exit"] is not None else 1

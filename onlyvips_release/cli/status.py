@@ -54,6 +54,8 @@ def status(platform: str | None, measured: bool, as_json: bool, follow: bool, ti
 
 def read_rows(platform: str | None, measured: bool) -> list[dict[str, object]]:
     """One row per platform, or of that platform alone; `measured`: with what its router answers now."""
-    state = read_environment().state
-    rows = [row for row in overview(state) if platform in (None, row["platform"])]
-    return [{**row, "live": live(Layout(state, str(row["platform"])))} for row in rows] if measured else rows
+    environment = read_environment()
+    rows = [row for row in overview(environment) if platform in (None, row["platform"])]
+    if measured:
+        rows = [{**row, "live": live(Layout(environment.state, row["platform"]), environment)} for row in rows]
+    return rows

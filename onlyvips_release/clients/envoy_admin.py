@@ -65,6 +65,10 @@ class Admin:
         lines = self.text(f"/stats?filter={pattern}").splitlines()
         return dict(line.split(": ", 1) for line in lines if ": " in line)
 
+    def total(self, pattern: str) -> int:
+        """The sum of the counters or gauges whose whole name matches the regular expression."""
+        return sum(int(value) for value in self.stats(f"^{pattern}$").values())
+
 
 def short(folder: Path) -> Path:
     """The folder itself, or a link to it that is short enough for a socket's path (same name for the same folder)."""

@@ -12,10 +12,6 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import subprocess
-
 LIMIT = 4_000_000
 """Bytes kept per process: this much in the newest file, and as much before it."""
 
@@ -24,23 +20,6 @@ LOG_BEGINS = "=== onlyvips-release: a new process writes from here ==="
 
 TAIL = 256 * 1024
 """Bytes of a log's end that are read."""
-
-
-def start(path: str, line: str = "") -> tuple[int, subprocess.Popen[bytes]]:
-    """A pump into `path` in a session of its own, and the descriptor to write to, which the caller closes."""
-    import subprocess  # noqa: PLC0415 - costs the script more than everything else that it loads
-
-    reader, writer = os.pipe()
-    try:
-        null = subprocess.DEVNULL  # a pump outlives this command, and must not keep its pipes open
-        command = [sys.executable, "-I", "-S", __file__, path, str(LIMIT), line]
-        pump = subprocess.Popen(command, stdin=reader, stdout=null, stderr=null, env={}, start_new_session=True)
-    except OSError:
-        os.close(writer)
-        raise
-    finally:
-        os.close(reader)
-    return writer, pump
 
 
 def pump(path: str, limit: int, line: str = "") -> None:

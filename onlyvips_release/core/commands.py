@@ -109,7 +109,7 @@ def next_command(release: Release) -> Command | None:
         case Phase.PREPARING if not release.prepared:
             return Prepare()
         case Phase.PREPARING | Phase.CHECKING if not release.proven:
-            return StartCanary(Arm.CANARY, release.current.weight)
+            return StartCanary(Arm.CANARY, 100 if release.first else release.current.weight)
         case Phase.CHECKING:
             return RunSmoke(_next_smoke(release))
         case Phase.SHIFTING | Phase.BAKING if not release.proven or release.sized < release.current.weight:

@@ -325,7 +325,7 @@ class Release:
     def _committed(self, event: Committed) -> None:
         self.committed, self.safe_weight = True, event.safe_weight
         replaced = self.plan.services if self.one_act else self.plan.routed
-        self.serving.update({service.name: UNPROVEN for service in replaced})
+        self.serving.update({s.name: UNPROVEN for s in replaced if not self.keeps(s.name)})
 
     def _replaced(self, event: Replaced) -> None:
         self.replaced += event.instances
@@ -339,10 +339,19 @@ class Release:
         if not self.committed or self.first:
             self.safe_weight = 0
         if self.phase is Phase.PROMOTING:
-            self.serving.update({service.name: UNPROVEN for service in self.plan.unrouted})
+            self.serving.update({s.name: UNPROVEN for s in self.plan.unrouted if not self.keeps(s.name)})
         self.weight = None
 
     # --- what follows from it -------------------------------------------------------------------------------------
+
+    def keeps(self, service: str) -> bool:
+        """Whether this service stays as it is: a first installation beside it, or a rollback of the others."""
+        return self.old[service] == self.new[service]
+
+    @property
+    def installed(self) -> dict[str, str]:
+        """The revisions that users can be sent back to; a service that is installed for the first time has none."""
+        return {name: revision for name, revision in self.old.items() if revision}
 
     def routed_on(self, revisions: Mapping[str, str]) -> bool:
         """Whether stable of every routed service is of these revisions."""

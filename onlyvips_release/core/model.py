@@ -28,6 +28,10 @@ Percent = float
 """A share of users' traffic in percent, rounded to one decimal. In JSON a whole one has no point: `10`, `0.5`."""
 
 
+SMALLEST_STEP, LARGEST_STEP = 0.1, 99.9
+"""The weights of a step: 0 is no canary, 100 is what promotion does."""
+
+
 def percent(value: float) -> Percent:
     """The value with one decimal; a whole one as an integer, so that it is written as people write it."""
     rounded = round(float(value), 1)

@@ -1,24 +1,29 @@
-"""The plan: everything that is fixed before a release begins. Values that refuse contradictions when born."""
+"""The plan: everything that is fixed before a release begins. Values that refuse contradictions when they are made.
+
+Each field that a plan file may give has a `Key` with its text; its type names the reader. What only one target has
+stands in that target's own parts (`ServicePart`, `PlatformPart`).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Annotated, ClassVar, Self
 
-from onlyvips_release.errors import PlanError, Problem
+from onlyvips_release.core import keys
+from onlyvips_release.core.keys import Key
+from onlyvips_release.core.limits import MINUTE, SECOND, ErrorLimits, JudgePlan, Line, SloLimits, refuse
+from onlyvips_release.core.model import LARGEST_STEP, SMALLEST_STEP, percent
 
-SECOND = timedelta(seconds=1)
-MINUTE = timedelta(minutes=1)
-
-
-def refuse(key: str, message: str) -> NoReturn:
-    """Raise the one error of a plan value; the file's reader adds line and column."""
-    raise PlanError((Problem(0, 0, key, message),))
+__all__ = [
+    "BUSINESS", "CANARY", "DEFAULT_STEPS", "GROUPS", "LISTEN", "MINUTE", "NO_ENV", "SECOND", "SEVERITIES", "SMOKE",
+    "Accept", "ErrorLimits", "Health", "Identity", "JudgePlan", "Line", "OnInconclusive",
+    "PlatformPart", "ReleasePlan", "Revision", "Service", "ServicePart", "SloLimits", "Step", "Suite", "refuse",
+]  # fmt: skip
 
 
 class OnInconclusive(StrEnum):
@@ -36,129 +41,32 @@ class Accept(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line `canary rate = factor * stable rate + plus` (shares, not percents)."""
-
-    factor: float
-    plus: float
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.factor <= 100 and 0 <= self.plus < 1):
-            refuse("judge.errors", f"factor {self.factor} must be in 0..100 and plus {self.plus} in 0..1")
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorLimits:
-    """The two lines of judge.md: beyond `tolerated` a canary is stopped, below `never_accept` it may be promoted."""
-
-    tolerated: Line = Line(1.2, 0.001)
-    never_accept: Line = Line(1.5, 0.005)
-
-    def __post_init__(self) -> None:
-        inner, outer = self.tolerated, self.never_accept
-        if outer.factor < inner.factor or outer.plus < inner.plus or inner == outer:
-            refuse("judge.errors", "never_accept must lie beyond tolerated in both factor and plus")
-
-
-@dataclass(frozen=True, slots=True)
-class SloLimits:
-    """Absolute guards. `errors`: share of users' first attempts that may fail; `share`: that may be `slower_than`;
-    None = off."""
-
-    errors: float | None = 0.05
-    slower_than: timedelta | None = timedelta(milliseconds=500)
-    share: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.errors is not None and not 0 < self.errors < 1:
-            refuse("judge.slo.errors", f"{self.errors} is not a share between 0 and 1")
-        if not 0 < self.share < 1:
-            refuse("judge.slo.share", f"{self.share} is not a share between 0 and 1")
-        if self.slower_than is not None and not timedelta(milliseconds=1) <= self.slower_than <= MINUTE:
-            refuse("judge.slo.slower_than", "give 1ms to 1m, or off")
-
-
-@dataclass(frozen=True, slots=True)
-class GaugeLimits:
-    """CPU or memory. `more`: tolerated share above stable; `most`: absolute, in cores or bytes, None = none."""
-
-    more: float
-    most: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.more <= 10:
-            refuse("more", f"{self.more} is not a share above 0, at most 10")
-        if self.most is not None and self.most <= 0:
-            refuse("most", "must be more than nothing")
-
-
-CPU, MEMORY = GaugeLimits(0.2), GaugeLimits(0.1)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgePlan:
-    """Limits of the judge. `alpha`: chance to roll back a canary within tolerance; `beta`: chance to promote one
-    beyond the never-accept line; both for any number of looks. `tick`: time between two samples.
-
-    `slower`: tolerated latency (0.1 = 10 % slower), None = 10 % where history tells how much it wanders, else 25 %,
-    0 = off. `volume`: least share of stable's business calls per request; `traffic_share`: least share of the weight;
-    None = off. Gauges are read in blocks of `block` after `warm_up`.
-    """
-
-    alpha: float = 0.01
-    beta: float = 0.05
-    tick: timedelta = 2 * SECOND
-    errors: ErrorLimits = ErrorLimits()
-    slo: SloLimits = SloLimits()
-    slower: float | None = None
-    volume: float | None = 0.9
-    traffic_share: float | None = 0.8
-    cpu: GaugeLimits | None = CPU
-    memory: GaugeLimits | None = MEMORY
-    block: timedelta = MINUTE
-    warm_up: timedelta = 3 * MINUTE
-
-    def __post_init__(self) -> None:
-        for key, value in (("alpha", self.alpha), ("beta", self.beta)):
-            if not 0 < value < 0.5:
-                refuse(f"judge.{key}", f"{value} is not between 0 and 0.5")
-        for key, share in (("volume", self.volume), ("traffic_share", self.traffic_share)):
-            if share is not None and not 0 < share <= 1:
-                refuse(f"judge.{key}", f"{share} is not a share above 0, at most 1 (or off)")
-        if self.slower is not None and not 0 <= self.slower <= 10:
-            refuse("judge.slower", f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)")
-        if not SECOND <= self.block <= 60 * MINUTE:
-            refuse("judge.block", "give 1s to 1h")
-        if not timedelta(milliseconds=200) <= self.tick <= 5 * MINUTE:
-            refuse("judge.tick", "give 200ms to 5m")
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One weight (whole percent of users' traffic) held for `bake`; `approve`: a person must say go on after it."""
+    """One weight, held for a bake."""
 
-    weight: int
-    bake: timedelta
-    approve: bool = False
+    weight: Annotated[keys.Weight, Key("Percent of users' traffic.")]
+    bake: Annotated[keys.Duration, Key("How long the weight is held.")]
+    approve: Annotated[keys.Flag, Key("A person must let the release go on after this step.")] = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.weight <= 99:
-            refuse("weight", f"{self.weight} is not a whole percent in 1..99 (100 is what promotion does)")
+        if not SMALLEST_STEP <= self.weight <= LARGEST_STEP:
+            refuse("weight", f"{self.weight} % is not in {SMALLEST_STEP}..{LARGEST_STEP} (100 is what promotion does)")
+        object.__setattr__(self, "weight", percent(self.weight))
         if self.bake <= timedelta(0):
             refuse("bake", "must be longer than nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One pytest suite as a gate: `deadline` for the whole run, `required` node ids that must have passed."""
+    """One pytest suite as a gate."""
 
-    path: str
-    deadline: timedelta
-    min_passed: int = 1
-    required: tuple[str, ...] = ()
-    gate: str = "normal"
-    deselect: bool = False
-    every: timedelta | None = None
+    path: Annotated[keys.Text, Key("Folder or file of the suite.")]
+    deadline: Annotated[keys.Span, Key("Longest time of a whole run.")]
+    min_passed: Annotated[keys.Whole, Key("Fewest tests that must pass.")] = 1
+    required: Annotated[tuple[keys.Text, ...], Key("Node ids of tests that must pass.")] = ()
+    gate: Annotated[keys.Text, Key("Least severity whose failure stops the release.")] = "normal"
+    deselect: Annotated[keys.Flag, Key("Tests may be left out of the run.")] = False
+    every: Annotated[keys.Span | None, Key("Time between two runs while traffic is split.")] = None
 
     def __post_init__(self) -> None:
         if self.min_passed < 1:
@@ -172,125 +80,153 @@ SEVERITIES = ("blocker", "critical", "normal", "minor", "trivial")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """GET `path` answering 200 = ready; an instance must get there `within` its time."""
+    """When an instance is ready."""
 
-    path: str
-    within: timedelta = 30 * SECOND
+    path: Annotated[keys.UrlPath, Key("GET of this path answers 200 when the instance is ready.")]
+    within: Annotated[keys.Span, Key("Longest time until an instance is ready.")] = 30 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Where the app states its own revision: a response header, or a dotted path into the health answer's JSON."""
+    """Where the app states its own revision: give either key."""
 
-    header: str = ""
-    json: str = ""
+    header: Annotated[keys.Header, Key("Response header that names the revision.")] = ""
+    json: Annotated[keys.Text, Key("Dotted path into the JSON of the health answer.")] = ""
 
     def __post_init__(self) -> None:
         if bool(self.header) == bool(self.json):
-            refuse("identity", "give either header or json")
+            refuse("", "give either header or json")
+
+
+NO_TIME = timedelta(0)
+NO_ENV: Mapping[str, str] = {}
+"""`env` of a revision that gives none: a canary then has stable's."""
+
+
+def _no_env() -> Mapping[str, str]:
+    return NO_ENV
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """An immutable name of what runs, and how to run it: a command (process) or a URL (external)."""
+    """An immutable name of what runs, and how to run it. Which of the keys a service takes depends on its target."""
 
-    name: str
-    command: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
+    name: Annotated[keys.RevisionName, Key("Name of the revision, for ever.", name="revision")]
+    command: Annotated[tuple[keys.Word, ...], Key("Program and its arguments.")] = ()
+    env: Annotated[keys.Environment, Key("Variables. Canary's default: stable's.")] = field(default_factory=_no_env)
+    url: Annotated[keys.Upstream, Key("Address of a service that someone else runs.")] = ""
+    image: Annotated[keys.Text, Key("Container image.")] = ""
+    health: Annotated[Health | None, Key("Default: the service's health.")] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """How processes of a service are kept: two port slots, drain time, names of secrets taken from our environment."""
+class ServicePart:
+    """How one target keeps a service: base of the frozen dataclasses behind a target's keys of a service.
 
+    `kind` is the key in the plan file and in journals, `about` its text. A part without fields is a flag in the file.
+    `ports`: of this machine, that instances listen on. `env_from`: names of secrets in the environment of the command.
+    `names_revision`: whether the target itself knows which revision an instance runs. `tenths`: whether it sets weights
+    in tenths of a percent.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    about: ClassVar[str]
+    target: ClassVar[str]
     ports: tuple[int, ...] = ()
-    drain: timedelta = 10 * SECOND
     env_from: tuple[str, ...] = ()
-    cwd: str = ""
+    names_revision: bool = True
+    tenths: bool = False
+
+    def check(self, service: Service) -> None:
+        """Refuse a service that contradicts this part, with the key counted from the service."""
+
+    def absolute(self, folder: str) -> Self:
+        """The same part; paths that count from `folder`, where the plan file is, become absolute."""
+        return self
+
+    def text(self) -> str:
+        """How the service is kept, in a few words for `plan`."""
+        return self.kind
+
+
+class PlatformPart:
+    """What a target adds to the plan as a whole: base of the frozen dataclass behind its key of the plan."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    about: ClassVar[str]
+
+    def check(self, plan: ReleasePlan) -> None:
+        """Refuse a plan that contradicts this part, with the key counted from the plan."""
+
+    def text(self) -> str:
+        """The part in a few words for `plan`."""
+        return self.kind
 
 
 BUSINESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"backend-api": ("POST /api/tasks/complete", "POST /api/content/{id}/view")}
 )
-"""What OnlyVips' own services are there for (platform.md sections 5 and 7), by service; a plan overrides it."""
+"""What OnlyVips' own services are there for, by service; a plan overrides it."""
 
-CALL = re.compile(r"[A-Z]{1,10} (?:/(?:\*|\{\w*\}|[\w.~%!$&'()+,;=:@-]*))+", re.ASCII)
-"""`METHOD /path`; a whole segment may be `*` or `{name}`."""
+PER_TRY = 7 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the platform. `process` is None for a service that someone else runs (`external`).
+    """One service of the platform. `runs`: how its target keeps it."""
 
-    `stable` None = whatever runs. `host` is the Host header pattern of the router ("" = all that is left over).
-    `business`: calls whose good answers (2xx) are counted as business, None = `BUSINESS` of its name.
-    `traffic`: users' requests per second that are expected, for the forecast.
-    """
-
-    name: str
-    canary: Revision
-    stable: Revision | None = None
-    routed: bool = True
-    host: str = ""
-    timeout: timedelta = 15 * SECOND
-    per_try_timeout: timedelta = 7 * SECOND
-    health: Health | None = None
-    identity: Identity | None = None
-    process: Process | None = None
-    traffic: float | None = None
-    business: tuple[str, ...] | None = None
+    name: keys.Name
+    canary: Annotated[Revision, Key("The revision that is released.")]
+    stable: Annotated[Revision | None, Key("The revision that users are on. Default: whatever runs.")] = None
+    routed: Annotated[keys.Flag, Key("Whether users' HTTP requests reach it. If not, it has no canary arm.")] = True
+    host: Annotated[keys.Host, Key("Host header, `name.*` or `*.name`. One routed service may leave it out.")] = ""
+    timeout: Annotated[keys.Span, Key("Longest time of a whole request.")] = 15 * SECOND
+    per_try_timeout: Annotated[keys.Span, Key("Longest first try. Default: 7s, at most half of timeout.")] = NO_TIME
+    health: Annotated[Health | None, Key("When an instance is ready.")] = None
+    identity: Annotated[Identity | None, Key("The app's own claim of its revision. Default: none.")] = None
+    traffic: Annotated[keys.Number | None, Key("Expected requests per second, for the forecast.")] = None
+    business: Annotated[tuple[keys.Call, ...] | None, Key("Calls whose 2xx answers are the volume.")] = None
+    runs: ServicePart = field(kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.name.replace("-", "").isalnum() or self.name != self.name.lower() or len(self.name) > 40:
             refuse("", f"service name {self.name!r}: use lower-case letters, digits and '-', at most 40")
-        if self.process is None:
-            self._check_external()
-        else:
-            self._check_process(self.process)
+        if not self.per_try_timeout:
+            object.__setattr__(self, "per_try_timeout", min(PER_TRY, self.timeout / 2))
+        if self.canary.env is NO_ENV:
+            env = self.stable.env if self.stable else NO_ENV
+            object.__setattr__(self, "canary", replace(self.canary, env=dict(env)))
+        self.runs.check(self)
         if self.stable is not None:
             self._check_difference(self.stable)
         if self.traffic is not None and not 0 < self.traffic < 1e6:
             refuse("traffic", f"{self.traffic} is not a number of requests per second above 0")
         if self.per_try_timeout >= self.timeout:
             refuse("per_try_timeout", "must be shorter than timeout, or a retry never gets its turn")
+        self._check_business()
+
+    def _check_business(self) -> None:
         if self.business and not self.routed:
             refuse("business", "a service without traffic has no business calls: leave it out")
         for call in self.business or ():
-            if not CALL.fullmatch(call):
+            if not re.fullmatch(keys.CALL, call, re.ASCII):
                 refuse("business", f"{call!r} is not METHOD /path")
+
+    @property
+    def kind(self) -> str:
+        """The key of the plan that says how it is kept."""
+        return self.runs.kind
 
     @property
     def business_calls(self) -> tuple[str, ...]:
         """`METHOD /path` of each kind of call that counts as business."""
         return BUSINESS.get(self.name, ()) if self.business is None else self.business
 
-    def _check_external(self) -> None:
-        if not self.routed:
-            refuse("external", "a service without traffic that someone else runs leaves nothing to do: leave it out")
-        if self.stable is None:
-            refuse("stable", "an external service must name its stable revision and url")
-        for key, revision in (("stable", self.stable), ("canary", self.canary)):
-            if not revision.url or revision.command:
-                refuse(key, "an external service has a url and no command")
-
-    def _check_process(self, process: Process) -> None:
-        if self.routed and self.health is None:
-            refuse("health", "a routed service needs a health path: nothing else tells when it is ready")
-        if self.routed and len(set(process.ports)) != 2:
-            refuse("process.ports", "give two different ports: one for stable, one for the canary")
-        if not self.routed and process.ports:
-            refuse("process.ports", "a service that is not routed has no ports")
-        for key, revision in (("stable", self.stable), ("canary", self.canary)):
-            if revision is not None and (not revision.command or revision.url):
-                refuse(key, "a process service has a command and no url")
-            if revision is not None and self.routed and not any("{port}" in word for word in revision.command):
-                refuse(f"{key}.command", 'must contain "{port}", or both revisions would fight for one port')
-
     def _check_difference(self, stable: Revision) -> None:
         if stable.name == self.canary.name:
             refuse("canary.revision", f"{self.canary.name!r} is also stable's: there is nothing to release")
-        if (stable.command, stable.env, stable.url) == (self.canary.command, self.canary.env, self.canary.url):
+        if replace(stable, name=self.canary.name, health=self.canary.health) == self.canary:
             refuse("canary", "runs exactly what stable runs, under another name")
 
 
@@ -299,30 +235,36 @@ SMOKE = Suite("smoke_tests", 5 * MINUTE)
 CANARY = Suite("canary_checks", 2 * MINUTE, every=5 * MINUTE)
 
 
+LISTEN = ("127.0.0.1", 18000)
+JUDGE = JudgePlan()
+GROUPS = {"router": "Where users come in, and what keeps a user on one arm.", "checks": "The suites that are gates."}
+"""Keys of the plan that only group others."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """One release of several services: one plan, one verdict, all or nothing."""
+    """One release of several services: one plan, one verdict, all or nothing. `engine`: its target's own part."""
 
-    platform: str
-    services: tuple[Service, ...]
-    target: str = "embedded"
-    listen: tuple[str, int] = ("127.0.0.1", 18000)
-    sticky: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = DEFAULT_STEPS
-    patience: timedelta = timedelta(0)
-    on_inconclusive: OnInconclusive = OnInconclusive.ROLLBACK
-    accept: Accept = Accept.PROOF
-    watch: timedelta = 5 * MINUTE
-    lease: timedelta = 15 * SECOND
-    smoke: Suite = SMOKE
-    canary: Suite = CANARY
-    judge: JudgePlan = JudgePlan()
+    platform: Annotated[keys.Name, Key("Name of the platform: it has one release at a time.")]
+    services: Annotated[tuple[Service, ...], Key("What is released, by name.", by="name")]
+    target: Annotated[keys.Text, Key("Where the services run.")] = ""
+    listen: Annotated[keys.Address, Key("Address that the router listens on for users.", group="router")] = LISTEN
+    sticky: Annotated[tuple[keys.Sticky, ...], Key("What keeps a user on one arm.", group="router")] = ()
+    steps: Annotated[tuple[Step, ...], Key("Rising weights, each held for its bake.")] = DEFAULT_STEPS
+    patience: Annotated[keys.Duration, Key("How much longer each step may wait for missing evidence.")] = NO_TIME
+    on_inconclusive: Annotated[OnInconclusive, Key("What an undecided end leads to.")] = OnInconclusive.ROLLBACK
+    accept: Annotated[Accept, Key("Proof, or only that nothing speaks against the canary.")] = Accept.PROOF
+    watch: Annotated[keys.Duration, Key("How long the release watches its services after promotion.")] = 5 * MINUTE
+    lease: Annotated[keys.Duration, Key("Longest silence of a live controller: 2s to 5m.")] = 15 * SECOND
+    smoke: Annotated[Suite, Key("Before any traffic, on both arms.", group="checks", without=("every",))] = SMOKE
+    canary: Annotated[Suite, Key("Again and again while traffic is split.", group="checks", without=())] = CANARY
+    judge: Annotated[JudgePlan, Key("Limits of the judge.")] = JUDGE
+    engine: PlatformPart | None = None
 
     def __post_init__(self) -> None:
-        if self.target != "embedded":
-            refuse("target", f"{self.target!r} is not built yet: use embedded")
         if not self.services:
             refuse("services", "names no service")
+        self._check_target()
         self._check_hosts()
         self._check_ports()
         if not 2 * SECOND <= self.lease <= 5 * MINUTE:
@@ -332,6 +274,8 @@ class ReleasePlan:
         weights = [step.weight for step in self.steps]
         if weights != sorted(set(weights)):
             refuse("steps", f"weights must rise, got {weights}")
+        if any(weight % 1 for weight in weights) and not all(service.runs.tenths for service in self.services):
+            refuse("steps", f"tenths of a percent are not built yet for target {self.target}")
 
     def _check_hosts(self) -> None:
         if not self.routed:
@@ -342,8 +286,16 @@ class ReleasePlan:
                 what = f"host {host!r} is given twice" if host else "only one routed service may leave out host"
                 refuse("services", what)
 
+    def _check_target(self) -> None:
+        targets = {service.runs.target for service in self.services} | ({self.target} - {""})
+        if len(targets) > 1:
+            refuse("services", f"a release runs on one target, not on {' and '.join(sorted(targets))}")
+        object.__setattr__(self, "target", targets.pop())
+        if self.engine is not None:
+            self.engine.check(self)
+
     def _check_ports(self) -> None:
-        ports = [port for service in self.services if service.process for port in service.process.ports]
+        ports = [port for service in self.services for port in service.runs.ports]
         for port in {*ports, self.listen[1]}:
             if [*ports, self.listen[1]].count(port) > 1:
                 refuse("services", f"port {port} is used twice")

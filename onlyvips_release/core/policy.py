@@ -37,7 +37,7 @@ ENVIRONMENT_BUDGET = timedelta(minutes=5)
 """How long a release may hold its weight in all because of trouble that is not the canary's."""
 
 UNHEALTHY_AFTER = 3
-"""Failed pinned health requests in a row that make a canary unhealthy (Kubernetes' default failureThreshold)."""
+"""Failed pinned health requests in a row that make a canary unhealthy."""
 
 # --- one tick -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ surfaces as `Interrupted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -91,7 +91,7 @@ class Workload(Protocol):
         """
 
     def inspect(self) -> tuple[Instance, ...]:
-        """What runs, of all services in one look; an instance that died is reported with `alive` false."""
+        """What runs, of all services of the plan in one look; an instance that died is reported with `alive` false."""
 
     def start_canary(self, revisions: Mapping[str, Revision], weight: Percent) -> tuple[Instance, ...]:
         """Run these revisions in the canary track, sized for `weight`, services side by side, and wait until all are
@@ -122,7 +122,10 @@ class InstalledWorkload(Workload, Protocol):
         """Wait until every stable instance is ready, else NotReady."""
 
     def stop_all(self) -> None:
-        """Stop every instance. What was stable is remembered, so that it can be started again."""
+        """Stop every instance. What was stable is remembered: `promote` starts it again."""
+
+    def remove(self, services: Iterable[str]) -> None:
+        """Stop every instance of these services, and forget that they were ever installed."""
 
 
 class Source(Protocol):
@@ -185,8 +188,11 @@ class Journal(Protocol):
     def append(self, event: Event) -> None:
         """Durable when it returns (fsync). Raises JournalError."""
 
-    def read(self) -> Iterator[Event]:
-        """All events, oldest first; an unfinished last line is no event. Raises JournalError."""
+    def read(self, *, samples: bool = True) -> Iterator[Event]:
+        """All events, oldest first; an unfinished last line is no event. Raises JournalError.
+
+        Without `samples` faster: for whoever needs to know only where it stands.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +286,13 @@ class Requests(Protocol):
         """The next request, which is then gone from the queue; None = there is none."""
 
     def ask(self, request: Request) -> None:
-        """Leave a request for the controller of the open release."""
+        """Leave a request for the controller of the open release. Raises Refused while another one waits."""
+
+    def waits(self) -> bool:
+        """Whether a request was left that no controller has taken."""
+
+    def withdraw(self) -> None:
+        """Take a request back that no controller has taken; nothing to do where there is none."""
 
 
 class Clock(Protocol):

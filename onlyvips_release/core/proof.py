@@ -16,9 +16,10 @@ def prove(probes: Iterable[Probe], instances: Iterable[Instance], arm: Arm, revi
     """Raise NotReady unless every pinned request was answered 200 by this arm and these revisions.
 
     A router that names no revision proves none: then, as always, the target must run a ready instance of it, and the
-    app's claim (where the plan asks for one) must agree. No request at all proves nothing.
+    app's claim (where the plan asks for one) must agree. No request at all proves nothing; requests to services that
+    are not in `revisions` do not matter.
     """
-    probes, instances = tuple(probes), tuple(instances)
+    probes, instances = tuple(probe for probe in probes if probe.service in revisions), tuple(instances)
     missing = set(revisions) - {probe.service for probe in probes}
     if missing:
         raise NotReady(
@@ -79,4 +80,4 @@ def moved(written: Mapping[str, Sequence[Endpoint]], instances: Iterable[Instanc
 def unproven(release: Release) -> list[str]:
     """Services of which only the router's word names the revision: someone else runs them, and the plan has no
     `identity` for them."""
-    return [s.name for s in release.plan.routed if s.process is None and s.identity is None]
+    return [s.name for s in release.plan.routed if not s.runs.names_revision and s.identity is None]

@@ -62,13 +62,8 @@ class Layout:
 
     @property
     def router(self) -> Path:
-        """The folder that Envoy watches."""
+        """The files of a router that runs on this machine."""
         return self.live / "router"
-
-    @property
-    def bootstrap(self) -> Path:
-        """Envoy's configuration as it starts."""
-        return self.router / "envoy.json"
 
     @property
     def routes(self) -> Path:
@@ -76,13 +71,8 @@ class Layout:
         return self.router / ROUTES_FILE
 
     @property
-    def envoy_process(self) -> Path:
-        """Which process is Envoy."""
-        return self.live / "envoy.pid.json"
-
-    @property
     def spawn_lock(self) -> Path:
-        """The file whose lock keeps two commands from starting two Envoys."""
+        """The file whose lock keeps two commands from starting two routers."""
         return self.live / "spawn.lock"
 
     def by_hand(self, percent: float) -> Path:
@@ -107,11 +97,6 @@ class Layout:
     def log(self) -> Path:
         """The folder of all logs."""
         return self.folder / "log"
-
-    @property
-    def envoy_log(self) -> Path:
-        """Envoy's own messages."""
-        return self.log / "envoy.log"
 
     @property
     def attempts_log(self) -> Path:

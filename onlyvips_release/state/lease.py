@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from onlyvips_release.clients.process import birth, same
+from onlyvips_release.clients.process import Process, birth
 from onlyvips_release.core.ports import Claim, Clock
 from onlyvips_release.errors import LeaseHeld, LeaseLost
 from onlyvips_release.state import layout
@@ -252,7 +252,7 @@ def alive(found: Mapping[str, Any]) -> bool:
     """False only when the holder is surely gone: its process ended on this very host."""
     if (found["host"], found["space"]) != (os.uname().nodename, pid_space()):
         return True
-    return same(found["pid"], found["started"])
+    return Process(found["pid"], found["started"]).alive()
 
 
 def current_claim(live: Path) -> Claim | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import secrets
 import shutil
 import signal
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from onlyvips_release.clients.process import Process, end, family, send, spawn
 from onlyvips_release.core.model import SuiteResult, Verdict
 from onlyvips_release.core.ports import Clock, SuiteRequest
 from onlyvips_release.core.reasons import SuiteReason
@@ -122,6 +122,7 @@ class PytestRun:
         env = {name: value for name, value in checks.env.items() if name not in TARGET_VARIABLES}
         env |= {"ONLYVIPS_CONTEXT": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = self._spawn(checks.command(request, folder, self.tally.run, self.scratch), checks.cwd, env)
+        self.started = Process.of(self.process.pid)
         self.started_at = self.last_event_at = self.clock.monotonic()
         self.late: Conclusion | None = None
         self.late_since = 0.0
@@ -145,15 +146,7 @@ class PytestRun:
     def _spawn(self, command: list[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / "output.txt").open("wb") as output:
             try:
-                return subprocess.Popen(
-                    command,
-                    cwd=cwd,
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+                return spawn(command, cwd=cwd, env=env, stdout=output, stderr=output)
             except OSError as error:
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 raise TargetError(
@@ -202,7 +195,7 @@ class PytestRun:
             due = signal.SIGTERM if waited <= INTERRUPT_GRACE + TERMINATE_GRACE else signal.SIGKILL
         if due not in self.sent:
             self.sent.add(due)
-            signal_group(self.process, due)
+            send(family(self.started), due)
 
     def _read(self) -> None:
         """Whole lines only."""
@@ -239,26 +232,8 @@ class PytestRun:
         return conclusion._replace(reason=f"{conclusion.reason} ({last[:200]})") if last else conclusion
 
     def _clean_up(self, grace: float) -> None:
-        """The whole group ends, the secrets go: what is left is a report that anybody may read."""
-        end_group(self.process, grace)
+        """All that it started ends, the secrets go: what is left is a report that anybody may read."""
+        ladder = ((0, grace), (signal.SIGINT, INTERRUPT_GRACE), (signal.SIGTERM, TERMINATE_GRACE))
+        end(self.started, ladder if self.process.poll() is None else (), whole=False)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.mask.scrub(self.folder)
-
-
-def end_group(process: subprocess.Popen[bytes], grace: float) -> None:
-    """Wait `grace` seconds, then SIGINT and SIGTERM to its group, each with its time; SIGKILL to what is left."""
-    for number, within in ((0, grace), (signal.SIGINT, INTERRUPT_GRACE), (signal.SIGTERM, TERMINATE_GRACE)):
-        if process.poll() is not None:
-            break
-        signal_group(process, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(within)
-    signal_group(process, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-
-
-def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """To every process of its group, if there is one left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)

@@ -1,73 +1,79 @@
 """Users' first attempts: counts from the host counters of Envoy's user clusters, latency and business from its log.
 
-The counters count per attempt, with connect failures and resets; 4xx is a success (envoy.md section 7). Retries and
-pinned requests run over clusters of their own and are in neither. Processor time and memory are those of the process
-that listens at the endpoint's address.
+The counters count per attempt, with connect failures and resets; 4xx is a success. Retries and
+pinned requests run over clusters of their own and are in neither.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from onlyvips_release.clients.envoy_admin import Admin
-from onlyvips_release.core.model import Arm, Instance, Sample, Series
+from onlyvips_release.clients.envoy_process import EnvoyPaths, recorded
+from onlyvips_release.core.model import Arm, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.telemetry.attempts import Attempts
-from onlyvips_release.telemetry.proc import Usage
 
 Counts = dict[str, dict[str, tuple[int, int]]]
 """cluster -> `<host>:<port>` -> (good, bad)."""
 
+NO_INSTANCE = "upstream_cx_none_healthy"
+"""The counter of a cluster for requests that found no instance in it: the router answers them with 503."""
+
+NO_ROUTE = "http.ingress.no_route"
+"""The counter of requests that belong to no service: the router answers them with 404."""
+
 
 class EnvoySource:
-    """Port Source. `instances`: the processes that run here, asked every ten seconds; those of others are not seen."""
-
-    def __init__(
-        self, layout: Layout, plan: ReleasePlan, instances: Callable[[], Iterable[Instance]] = lambda: ()
-    ) -> None:
-        self.plan = plan
-        self.pid_file = layout.envoy_process
-        self.admin = Admin(layout.router)
-        self.log = layout.attempts_log
-        self.attempts, self.start = Attempts(self.log), ""
-        self.usage = Usage(instances)
+    """Port Source, over the admin socket and the attempt log of one platform's Envoy."""
 
     lag = 0.0
 
-    def sample(self) -> Sample:
-        """One question to the admin socket; a restarted Envoy gives its series a new start.
+    def __init__(self, layout: Layout, plan: ReleasePlan) -> None:
+        self.plan, self.record = plan, EnvoyPaths(layout.live, layout.log).record
+        self.admin = Admin(layout.router)
+        self.log = layout.attempts_log
+        self.attempts, self.start = Attempts(self.log), ""
 
-        Without its counters Unavailable is raised; without its log only latency and business are None.
+    def sample(self) -> Sample:
+        """Two questions to the admin socket; a restarted Envoy gives its series a new start.
+
+        Without its counters Unavailable is raised; without its log only latency and business are None. `lost`: the
+        requests that the router answered itself, because an arm had no instance; "" counts those of no service.
         """
         start = self._start()
         if start != self.start:
             self.attempts, self.start = Attempts(self.log), start
-        counts = self._counts()
+        counts, lost = self._counts(), self._lost()
         logged = self._logged(counts)
-        used = self.usage.read()
 
         def series(cluster: str, address: str, good: int, bad: int) -> Series:
             tally = self.attempts.of(f"{cluster} {address}", good + bad) if logged else None
             latency, business = (tuple(sorted(tally.latency.items())), tally.business) if tally else (None, None)
-            return Series(address, start, good, bad, latency, business, *used.get(address, (None, None)))
+            return Series(address, start, good, bad, latency, business)
 
         def arm_of(service: str, arm: Arm) -> tuple[Series, ...]:
             cluster = f"{service}__{arm}"
             return tuple(series(cluster, address, *both) for address, both in counts[cluster].items())
 
-        return Sample({s.name: {arm: arm_of(s.name, arm) for arm in Arm} for s in self.plan.routed})
+        return Sample({s.name: {arm: arm_of(s.name, arm) for arm in Arm} for s in self.plan.routed}, lost)
 
     def _counts(self) -> Counts:
         try:
-            found = {row["name"]: row for row in self.admin.json("/clusters?format=json")["cluster_statuses"]}
+            statuses = {row["name"]: row for row in self.admin.json("/clusters?format=json")["cluster_statuses"]}
         except (ValueError, KeyError) as error:
             raise Unavailable(f"the router's counters cannot be read ({error})") from error
         names = [f"{service.name}__{arm}" for service in self.plan.routed for arm in Arm]
-        return {name: hosts(found.get(name, {})) for name in names}
+        return {name: hosts(statuses.get(name, {})) for name in names}
+
+    def _lost(self) -> dict[str, int]:
+        """Of users' clusters only: a retry that finds no instance is an attempt that an arm has failed already."""
+        stats = self.admin.stats(f"^(cluster\\.[^.]+__({'|'.join(Arm)})\\.{NO_INSTANCE}|{NO_ROUTE})$")
+        clusters = {s.name: [f"cluster.{s.name}__{arm}.{NO_INSTANCE}" for arm in Arm] for s in self.plan.routed}
+        lost = {name: sum(int(stats.get(key, 0)) for key in keys) for name, keys in clusters.items()}
+        return {**lost, "": int(stats.get(NO_ROUTE, 0))}
 
     def _logged(self, counts: Counts) -> bool:
         try:
@@ -77,11 +83,10 @@ class EnvoySource:
         return True
 
     def _start(self) -> str:
-        try:
-            record = json.loads(self.pid_file.read_bytes())
-        except FileNotFoundError as error:
-            raise Unavailable("the router does not run") from error
-        return f"{record['pid']}@{record['started']:.2f}"
+        envoy = recorded(self.record)
+        if not envoy.pid:
+            raise Unavailable("the router does not run")
+        return f"{envoy.pid}@{envoy.started:.2f}"
 
 
 def hosts(cluster: dict[str, Any]) -> dict[str, tuple[int, int]]:

@@ -1,39 +1,40 @@
-"""Pinned requests: what the router says answered, and what the app claims of itself."""
+"""Requests of our own: which arm and revision the router names, and what the app claims of itself."""
 
 from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 from onlyvips_release.core.model import Arm, Probe
-from onlyvips_release.core.plan import Identity, ReleasePlan, Service
-from onlyvips_release.core.ports import Clock
+from onlyvips_release.core.plan import Identity, Service
 
 TIMEOUT = 5.0
 """Seconds for one probe."""
 
 
 class RouterProber:
-    """Port Prober, over the router's own listener and the release's token."""
+    """Port Prober, over the address where users reach the router (`url`) and the token of the release's pins."""
 
     proof = 20
 
-    def __init__(self, plan: ReleasePlan, token: str, clock: Clock) -> None:
-        self.plan, self.token, self.clock = plan, token, clock
+    def __init__(self, url: str, services: Sequence[Service], token: str) -> None:
+        self.url, self.services, self.token = urlsplit(url), services, token
 
     def probe(self, arm: Arm | None, count: int) -> tuple[Probe, ...]:
         """Services side by side, each with `count` requests in a row, each on a new connection."""
-        if count == 1 and len(self.plan.routed) == 1:
-            return (self._one(arm, self.plan.routed[0]),)
-        with ThreadPoolExecutor(len(self.plan.routed)) as pool:
-            rows = pool.map(lambda service: [self._one(arm, service) for _ in range(count)], self.plan.routed)
+        if count == 1 and len(self.services) == 1:
+            return (self._one(arm, self.services[0]),)
+        with ThreadPoolExecutor(max(1, len(self.services))) as pool:
+            rows = pool.map(lambda service: [self._one(arm, service) for _ in range(count)], self.services)
             return tuple(probe for row in rows for probe in row)
 
     def _one(self, arm: Arm | None, service: Service) -> Probe:
-        host, port = self.plan.listen
-        connection = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=TIMEOUT)
+        kind = http.client.HTTPSConnection if self.url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self.url.hostname or "", self.url.port, timeout=TIMEOUT)
         headers = {
             "Host": service.host.replace("*", "onlyvips.local") or "onlyvips.local",
             "User-Agent": "onlyvips-release",

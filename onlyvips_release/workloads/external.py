@@ -6,13 +6,13 @@ refused. Host names are resolved once, at the start.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
-from onlyvips_release.core.model import Arm, Endpoint, Instance
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent
 from onlyvips_release.core.plan import Revision, Service
 from onlyvips_release.core.ports import Files
 from onlyvips_release.errors import NotReady
@@ -28,12 +28,16 @@ class ExternalWorkload:
 
     def inspect(self) -> tuple[Instance, ...]:
         """Stable, and the canary's address of the plan; alive = its port accepts a connection."""
-        serving = self.stable() or self.service.stable
-        others = [r for r in (self.service.stable, self.service.canary) if r and serving and r.name != serving.name]
+        if self._record().get("stopped"):
+            return ()
+        serving = self.stable()
+        others = [
+            r for r in (self.service.stable, self.service.canary) if r and not (serving and r.name == serving.name)
+        ]
         stable = [self._instance(Arm.STABLE, serving)] if serving else []
         return tuple(stable + [self._instance(Arm.CANARY, revision) for revision in others])
 
-    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]:
+    def start_canary(self, revision: Revision, weight: Percent = 0) -> tuple[Instance, ...]:
         """Somebody else started it; here it only must be there."""
         instance = self._instance(Arm.CANARY, revision)
         if not instance.alive:
@@ -44,8 +48,8 @@ class ExternalWorkload:
 
     def promote(self, revision: Revision) -> tuple[Instance, ...]:
         """From now on users belong to this address."""
-        known = {"name": revision.name, "url": revision.url}
-        self.files.write(self.record.name, json.dumps(known).encode())
+        record = {"name": revision.name, "url": revision.url}
+        self.files.write(self.record.name, json.dumps(record).encode())
         return (self._instance(Arm.STABLE, revision),)
 
     def remove_canary(self, keep_idle: str = "") -> None:
@@ -61,21 +65,30 @@ class ExternalWorkload:
 
     def stable(self) -> Revision | None:
         """The revision that users are on, None before the first installation."""
-        try:
-            known = json.loads(self.record.read_bytes())
-        except FileNotFoundError:
-            return None
-        return Revision(known["name"], url=known["url"])
+        known = self._record()
+        return Revision(known["name"], url=known["url"]) if known else None
 
     def stop_all(self) -> None:
-        """Forget it (`down`)."""
-        with contextlib.suppress(FileNotFoundError):
-            self.record.unlink()
+        """Nothing of it is ours; no user is sent there any more."""
+        if known := self._record():
+            self.files.write(self.record.name, json.dumps({**known, "stopped": True}).encode())
+
+    def remove(self) -> None:
+        """Forget it."""
+        self.record.unlink(missing_ok=True)
 
     def wait_ready(self) -> tuple[Instance, ...]:
         """Stable must answer."""
         serving = self.stable()
         return self.start_canary(serving) if serving else ()
+
+    def _record(self) -> dict[str, Any]:
+        """{} before the first installation."""
+        try:
+            known: dict[str, Any] = json.loads(self.record.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return known
 
     def _instance(self, arm: Arm, revision: Revision) -> Instance:
         host, port = address(revision.url)

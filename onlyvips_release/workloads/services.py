@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import concurrent.futures
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from onlyvips_release.core.model import Instance, Percent
 from onlyvips_release.core.plan import Revision
+from onlyvips_release.core.ports import Clock
+from onlyvips_release.errors import Interrupted, Refused
+
+POLL = 0.02
+"""Seconds between two looks at services that start or stop side by side."""
+
+Result = TypeVar("Result")
 
 
 class OneService(Protocol):
@@ -16,7 +25,7 @@ class OneService(Protocol):
 
     def inspect(self) -> tuple[Instance, ...]: ...
 
-    def start_canary(self, revision: Revision, size: int = 1) -> tuple[Instance, ...]: ...
+    def start_canary(self, revision: Revision, weight: Percent = 0) -> tuple[Instance, ...]: ...
 
     def promote(self, revision: Revision) -> tuple[Instance, ...]: ...
 
@@ -32,18 +41,28 @@ class OneService(Protocol):
 
     def stop_all(self) -> None: ...
 
+    def remove(self) -> None: ...
+
 
 class PerService:
-    """Port InstalledWorkload: each call goes to the services that it names."""
+    """Port InstalledWorkload: each call goes to the services that it names. `clock`: the one that they wait on."""
 
     replaces = False
     one_act = False
 
-    def __init__(self, services: Mapping[str, OneService]) -> None:
-        self.services = services
+    def __init__(self, services: Mapping[str, OneService], clock: Clock) -> None:
+        self.services, self.clock = services, clock
 
     def resolve(self, wanted: Mapping[str, Revision]) -> dict[str, Revision]:
-        """A command or an address is what it is."""
+        """A command or an address is what it is. Refused: one that serves already, under another name."""
+        for name, revision in wanted.items():
+            serving = self.services[name].stable()
+            if serving and serving != revision and replace(serving, name=revision.name) == revision:
+                raise Refused(
+                    f"{name}: {revision.name} is started exactly as {serving.name}, which serves: nobody can tell them "
+                    "apart",
+                    remedy="give the two another command, variable or url",
+                )
         return dict(wanted)
 
     def inspect(self) -> tuple[Instance, ...]:
@@ -52,26 +71,26 @@ class PerService:
 
     def start_canary(self, revisions: Mapping[str, Revision], weight: Percent) -> tuple[Instance, ...]:
         """Side by side; one instance carries any weight."""
-        with ThreadPoolExecutor(max(1, len(revisions))) as pool:
-            calls = [pool.submit(self.services[name].start_canary, revision) for name, revision in revisions.items()]
-        return tuple(i for call in calls for i in call.result())
+        starts = [partial(self.services[name].start_canary, revision, weight) for name, revision in revisions.items()]
+        return tuple(i for instances in side_by_side(starts, self.clock) for i in instances)
 
     def promote(self, revisions: Mapping[str, Revision]) -> tuple[Instance, ...]:
         """One after the other."""
         return tuple(i for name, revision in revisions.items() for i in self.services[name].promote(revision))
 
     def remove_canary(self, keep_idle: Mapping[str, str]) -> None:
-        """One after the other."""
-        for name, service in self.services.items():
-            service.remove_canary(keep_idle.get(name, ""))
+        """Side by side."""
+        stops = [partial(one.remove_canary, keep_idle.get(name, "")) for name, one in self.services.items()]
+        side_by_side(stops, self.clock)
 
     def revive(self) -> tuple[str, ...]:
         """Of all services."""
         return tuple(revived for service in self.services.values() for revived in service.revive())
 
     def within(self, command: str) -> timedelta:
-        """What all services together may take: promotions and drains come one after the other."""
-        return sum((service.within(command) for service in self.services.values()), timedelta(0))
+        """As long as the slowest service; promotions come one after the other, so they add up."""
+        each = [service.within(command) for service in self.services.values()]
+        return sum(each, timedelta(0)) if command == "promote" else max(each, default=timedelta(0))
 
     def stable(self) -> dict[str, Revision]:
         """Of the services that were installed."""
@@ -83,6 +102,30 @@ class PerService:
         return tuple(i for service in self.services.values() for i in service.wait_ready())
 
     def stop_all(self) -> None:
-        """All services."""
-        for service in self.services.values():
-            service.stop_all()
+        """All services, side by side."""
+        side_by_side([one.stop_all for one in self.services.values()], self.clock)
+
+    def remove(self, services: Iterable[str]) -> None:
+        """One after the other."""
+        for name in services:
+            self.services[name].remove()
+
+
+def side_by_side(calls: Sequence[Callable[[], Result]], clock: Clock) -> list[Result]:
+    """The results of all calls, each made in a thread of its own. The first error is raised when all have ended.
+
+    A signal interrupts each of them that waits on the clock, and then the caller.
+    """
+    if len(calls) < 2:
+        return [call() for call in calls]
+    interrupted: Interrupted | None = None
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        pending = [pool.submit(call) for call in calls]
+        while not interrupted and not all(one.done() for one in pending):
+            try:
+                clock.sleep(POLL)
+            except Interrupted as error:
+                interrupted = error
+    if interrupted:
+        raise interrupted
+    return [one.result() for one in pending]

@@ -15,7 +15,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from onlyvips_release.cli import status
-from onlyvips_release.cli.app import COMMANDS, HIDDEN, main
+from onlyvips_release.cli.app import COMMANDS, main
 from onlyvips_release.errors import Interrupted
 from tests.testing.commands import call, imported, plan_file
 
@@ -80,10 +80,6 @@ def test_help_of_a_command_has_an_example_which_its_parser_takes(name: str) -> N
 @pytest.mark.parametrize("name", ["run", "pause", "resume", "promote", "abort", "recover", "rollback"])
 def test_help_of_a_command_that_ends_a_release_explains_the_exit_codes(name: str, tmp_path: Path) -> None:
     assert "4  not confirmed: page a person" in CliRunner().invoke(main, [name, "--help"]).output
-
-
-def test_hidden_command_can_be_called() -> None:
-    assert [command(name).hidden for name in HIDDEN] == [True]
 
 
 @pytest.mark.parametrize(

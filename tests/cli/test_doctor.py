@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from onlyvips_release.cli import doctor
 from onlyvips_release.cli.app import main
-from onlyvips_release.cli.doctor import Finding
+from onlyvips_release.core.target import Finding
 
 OK, NOTE = Finding("Python", "ok", "3.11"), Finding("Node", "note", "not here")
 PROBLEM = Finding("router", "problem", "does not run", "onlyvips-release up PLAN")

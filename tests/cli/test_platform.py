@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from onlyvips_release.cli import platform as commands
 from onlyvips_release.cli.app import main
 from onlyvips_release.core.model import SuiteResult, Verdict
+from onlyvips_release.core.reasons import SuiteReason
 from onlyvips_release.errors import Refused
 from onlyvips_release.platform import Platform
 from tests.testing.commands import call, plan_file
@@ -49,13 +50,14 @@ def test_check_exits_by_its_verdict(
     verdict: Verdict, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(_: Platform, suite: str, arm: str) -> SuiteResult:
-        return SuiteResult(suite, arm, 0, verdict, "as it is", "report")  # type: ignore[arg-type]
+        return SuiteResult(suite, arm, 0, verdict, "as it is", kind=SuiteReason.MISSING)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Platform, "check", check)
     monkeypatch.setenv("ONLYVIPS_STATE", str(tmp_path / "state"))
     done = CliRunner().invoke(main, ["check", str(plan_file(tmp_path)), "smoke", "--arm", "canary", "--json"])
     assert done.exit_code == code
-    assert {"suite": "smoke", "arm": "canary", "verdict": str(verdict)}.items() <= json.loads(done.output).items()
+    row = {"suite": "smoke", "arm": "canary", "verdict": str(verdict), "kind": "missing", "reason": "as it is"}
+    assert row.items() <= json.loads(done.output).items()
 
 
 def test_frozen_platform_says_why_in_status_until_it_is_unfrozen(tmp_path: Path) -> None:

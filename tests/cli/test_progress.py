@@ -139,9 +139,6 @@ def test_report_that_cannot_be_drawn_is_told_and_raises_nothing(
     def badly(*_: object) -> None:
         raise RuntimeError("drawn badly")
 
-    monkeypatch.setattr("onlyvips_release.platform.publish", badly)
-    platform = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {}))
-    told: list[events.Event] = []
-    release = Release(id="r0001")
-    platform._publish(release, lambda event, _: told.append(event))
-    assert told == [events.Noted("the report could not be written: drawn badly")]
+    monkeypatch.setattr("onlyvips_release.wiring.publish", badly)
+    parts = Platform(make_plan(), environment=Environment(tmp_path, tmp_path / "reports", {})).parts
+    assert parts.publish("r0001") == "the report could not be written: drawn badly"

@@ -12,7 +12,6 @@ from onlyvips_release.cli.app import main
 from onlyvips_release.errors import Interrupted, LeaseHeld, ReleaseError
 from onlyvips_release.state.layout import Layout
 from tests.testing.commands import imported
-from tests.testing.kept_releases import installed
 
 End = int | None | ReleaseError
 
@@ -30,7 +29,7 @@ def recovered(monkeypatch: pytest.MonkeyPatch, folder: Path, *ends: End) -> tupl
 
     for n in range(len(ends)):
         (folder / f"p{n}" / "live").mkdir(parents=True)
-    monkeypatch.setattr(recover, "idle", lambda _: False)
+    monkeypatch.setattr(recover, "idle", lambda *_: False)
     monkeypatch.setattr(release, "end_unfinished", end_unfinished)
     return CliRunner().invoke(main, ["recover"], env={"ONLYVIPS_STATE": str(folder)}), visited
 
@@ -61,8 +60,9 @@ def test_interrupted_recover_goes_to_no_further_platform(tmp_path: Path, monkeyp
     assert (done.exit_code, visited) == (143, ["p0"])
 
 
-def test_recover_of_a_platform_without_anything_unfinished_says_so_and_imports_no_platform(tmp_path: Path) -> None:
-    state = installed(tmp_path, "promoted")
+def test_recover_where_nothing_was_ever_installed_says_so_and_imports_no_platform(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "e2e" / "live").mkdir(parents=True)
     done = CliRunner().invoke(main, ["recover"], env={"ONLYVIPS_STATE": str(state)})
     assert (done.exit_code, done.stdout) == (0, "nothing is unfinished\n")
     as_json = CliRunner().invoke(main, ["recover", "--json"], env={"ONLYVIPS_STATE": str(state)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,10 +14,12 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.ports import Guardian, Lease, Router
+from onlyvips_release.environment import Environment
 from onlyvips_release.errors import LeaseLost
-from onlyvips_release.guardian import ProcessGuardian
 from onlyvips_release.state.journal import FileJournal
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.process_guardian import ProcessGuardian
 from tests.testing.crash_world import Point, watch_over
 from tests.testing.plans import make_plan
 from tests.testing.router_rig import TOKEN, bench
@@ -58,8 +59,8 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
         journal = FileJournal(folder / "journal.jsonl", made.clock, lease.fence)
         names = {"backend-api": {Arm.STABLE: "v1", Arm.CANARY: "v2"}}
         journal.append(events.Started("r0001", "embedded", plan, "", {"user": "test"}, names))
-        words = [sys.executable, "-m", "onlyvips_release", "guardian", str(made.state), "r0001"]
-        guardian = ProcessGuardian(words, lambda: lease.fence, made.layout.guardian_log, os.environ)
+        environment = Environment(made.state.parent, made.state.parent, dict(os.environ))
+        guardian = ProcessGuardian(Layout.at(made.state), "r0001", lambda: lease.fence, environment)
 
         def acted() -> list[events.GuardianActed]:
             return [event for event in journal.read() if isinstance(event, events.GuardianActed)]

@@ -2,86 +2,28 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.model import Arm, Instance
-from onlyvips_release.core.plan import Health, Process, Revision, Service
-from onlyvips_release.core.ports import Journal, Workload
+from onlyvips_release.core.ports import Journal
 from onlyvips_release.state.journal import FileJournal
-from onlyvips_release.state.layout import Layout
-from onlyvips_release.state.lease import FileLease
-from onlyvips_release.workloads.external import ExternalWorkload
-from onlyvips_release.workloads.process import ProcessWorkload
-from onlyvips_release.workloads.services import PerService
+from tests.contracts.kinds import WORKLOADS, WorkloadKind
 from tests.testing.plans import make_plan
-from tests.testing.simulated_ports import SimWorkload
-from tests.testing.simulation import Traits, World
-from tests.workloads.test_process import revision, two_ports
+from tests.testing.simulation import World
 
 
-@dataclass
-class Kind:
-    """A workload of one service, "web" or the simulation's first, and its two revisions; v1 is stable."""
-
-    workload: Workload
-    service: str
-    old: Revision
-    new: Revision
-
-    def start(self, revision: Revision) -> tuple[Instance, ...]:
-        """The canary track, sized for a tenth."""
-        return self.workload.start_canary({self.service: revision}, 10)
-
-    def promote(self, revision: Revision) -> tuple[Instance, ...]:
-        """Stable."""
-        return self.workload.promote({self.service: revision})
-
-    def stable(self) -> list[str]:
-        """Revisions of the ready stable instances of this service."""
-        mine = (i for i in self.workload.inspect() if i.service == self.service)
-        return [i.revision for i in mine if i.arm is Arm.STABLE and i.serves]
-
-
-@pytest.fixture(params=["simulation", "simulation in place", "process", "external"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+@pytest.fixture(params=WORKLOADS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkloadKind]:
     """A workload with its first revision stable."""
-    lease = FileLease(tmp_path / "live", SystemClock())
-    lease.acquire("test")
-    if request.param.startswith("simulation"):
-        world = World(make_plan(), traits=Traits(in_place=request.param.endswith("place")))
-        service = world.plan.services[0]
-        assert service.stable is not None
-        yield Kind(SimWorkload(world), service.name, service.stable, service.canary)
-    elif request.param == "process":
-        old, new = revision("v1"), revision("v2")
-        process = Process(two_ports(), timedelta(seconds=2), ("SECRET",))
-        service = Service("web", canary=new, stable=old, health=Health("/"), process=process)
-        one = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "x"})
-        one.start_canary(old)
-        one.promote(old)
-        yield Kind(PerService({"web": one}), "web", old, new)
-        one.stop_all()
-    else:
-        with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-            old, new = (
-                Revision(name, url=f"http://127.0.0.1:{server.getsockname()[1]}")
-                for name, server in (("v1", first), ("v2", second))
-            )
-            outside = ExternalWorkload(Service("web", canary=new, stable=old), Layout.at(tmp_path), lease)
-            outside.promote(old)
-            yield Kind(PerService({"web": outside}), "web", old, new)
-    lease.release()
+    with WORKLOADS[request.param](tmp_path) as made:
+        yield made
 
 
-def test_starting_a_canary_leaves_stable_alone_and_may_be_repeated(kind: Kind) -> None:
+def test_starting_a_canary_leaves_stable_alone_and_may_be_repeated(kind: WorkloadKind) -> None:
     first = kind.start(kind.new)
     assert kind.start(kind.new) == first
     assert [i.revision for i in first] == [kind.new.name]
@@ -89,14 +31,14 @@ def test_starting_a_canary_leaves_stable_alone_and_may_be_repeated(kind: Kind) -
     assert kind.stable() == [kind.old.name]
 
 
-def test_promotion_makes_it_stable_and_may_be_repeated(kind: Kind) -> None:
+def test_promotion_makes_it_stable_and_may_be_repeated(kind: WorkloadKind) -> None:
     kind.start(kind.new)
     first = kind.promote(kind.new)
     assert kind.promote(kind.new) == first
     assert kind.stable() == [kind.new.name]
 
 
-def test_way_back_is_the_same_way(kind: Kind) -> None:
+def test_way_back_is_the_same_way(kind: WorkloadKind) -> None:
     kind.start(kind.new)
     kind.promote(kind.new)
     kind.workload.remove_canary({kind.service: kind.old.name})
@@ -106,21 +48,40 @@ def test_way_back_is_the_same_way(kind: Kind) -> None:
     assert kind.stable() == [kind.old.name]
 
 
-def test_old_revision_is_promoted_again_while_the_new_one_serves_from_the_canary_track(kind: Kind) -> None:
+def test_old_revision_is_promoted_again_while_the_new_one_serves_from_the_canary_track(kind: WorkloadKind) -> None:
     kind.start(kind.new)
     kind.promote(kind.new)
     kind.promote(kind.old)
     assert kind.stable() == [kind.old.name]
 
 
-def test_removing_the_canary_keeps_stable_and_may_be_repeated(kind: Kind) -> None:
+def test_removing_the_canary_keeps_stable_and_may_be_repeated(kind: WorkloadKind) -> None:
     kind.start(kind.new)
     kind.workload.remove_canary({})
     kind.workload.remove_canary({})
     assert kind.stable() == [kind.old.name]
 
 
-def test_nothing_to_revive_while_stable_lives(kind: Kind) -> None:
+def test_what_was_stopped_is_remembered_and_started_again_by_its_promotion(kind: WorkloadKind) -> None:
+    kind.workload.stop_all()
+    assert kind.stable() == []
+    assert {name: one.name for name, one in kind.workload.stable().items() if name == kind.service} == {
+        kind.service: kind.old.name
+    }
+    assert kind.workload.revive() == ()
+    kind.promote(kind.old)
+    assert kind.stable() == [kind.old.name]
+
+
+def test_what_was_removed_is_forgotten(kind: WorkloadKind) -> None:
+    kind.start(kind.new)
+    kind.workload.remove([kind.service])
+    kind.workload.remove([kind.service])
+    assert kind.service not in kind.workload.stable()
+    assert kind.stable() == []
+
+
+def test_nothing_to_revive_while_stable_lives(kind: WorkloadKind) -> None:
     assert kind.workload.revive() == ()
 
 

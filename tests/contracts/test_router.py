@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from onlyvips_release.core.model import Arm
-from onlyvips_release.core.ports import Router, Source
-from tests.testing.plans import make_plan
-from tests.testing.router_rig import bench
-from tests.testing.simulation import World
+from tests.contracts.kinds import ROUTERS, SLOW, RouterKind
+
+ROWS = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ROUTERS]
 
 
-@pytest.fixture(params=["simulation", pytest.param("envoy", marks=pytest.mark.slow)])
-def made(request: pytest.FixtureRequest) -> Iterator[tuple[Router, Source, Any]]:
+@pytest.fixture(params=ROWS)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RouterKind]:
     """A router, its source, and endpoints to point at."""
-    if request.param == "simulation":
-        world = World(make_plan())
-        ports = world.ports()
-        yield ports.router, ports.source, {Arm.CANARY: {"backend-api": []}}
-        return
-    with bench() as rig:
-        both = {
-            Arm.STABLE: {"backend-api": [rig.at("stable", "v1")]},
-            Arm.CANARY: {"backend-api": [rig.at("canary", "v2")]},
-        }
-        yield rig.router, rig.source, both
+    with ROUTERS[request.param](tmp_path) as kind:
+        yield kind
 
 
-def test_weight_is_absolute_repeatable_and_read_back(made: tuple[Router, Source, Any]) -> None:
-    router, _, _ = made
+def test_weight_is_absolute_repeatable_and_read_back(made: RouterKind) -> None:
+    router = made.router
     for weight in (0, 10, 10, 99, 100, 1, 0):
         router.set_weight(weight)
         assert router.read_weight() == weight
 
 
-def test_pointing_may_be_repeated_and_keeps_the_weight(made: tuple[Router, Source, Any]) -> None:
-    router, _, endpoints = made
+def test_pointing_may_be_repeated_and_keeps_the_weight(made: RouterKind) -> None:
+    router, endpoints = made.router, made.endpoints
     router.set_weight(10)
     for _ in range(2):
         for arm, where in endpoints.items():
@@ -46,20 +36,20 @@ def test_pointing_may_be_repeated_and_keeps_the_weight(made: tuple[Router, Sourc
     assert router.read_weight() == 10
 
 
-def test_reset_means_weight_0_and_may_be_repeated(made: tuple[Router, Source, Any]) -> None:
-    router, _, _ = made
+def test_reset_means_weight_0_and_may_be_repeated(made: RouterKind) -> None:
+    router = made.router
     router.set_weight(50)
     router.reset()
     router.reset()
     assert router.read_weight() == 0
 
 
-def test_nothing_to_revive_while_it_lives(made: tuple[Router, Source, Any]) -> None:
-    assert made[0].revive() == ()
+def test_nothing_to_revive_while_it_lives(made: RouterKind) -> None:
+    assert made.router.revive() == ()
 
 
-def test_source_gives_cumulative_counts_of_both_arms(made: tuple[Router, Source, Any]) -> None:
-    _, source, _ = made
+def test_source_gives_cumulative_counts_of_both_arms(made: RouterKind) -> None:
+    source = made.source
     first, second = source.sample().arms, source.sample().arms
     assert set(first) == set(second)
     for service, arms in first.items():

@@ -142,7 +142,7 @@ def run(rig: CrashRig, cell: Cell) -> Outcome:
 
 def strike(rig: CrashRig, child: subprocess.Popen[str], hit: tuple[str, ...]) -> None:
     """The controller stands still: now it, and what else is meant, is killed."""
-    services = [i.pid for i in rig.platform().workload.inspect() if i.pid]
+    services = [i.pid for i in rig.platform().target.workload.inspect() if i.pid]
     victims = {"guardian": [rig.guardian()], "envoy": [rig.envoy()], "services": services, "controller": [child.pid]}
     for what in hit:
         for pid in victims[what]:

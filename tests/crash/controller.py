@@ -14,7 +14,6 @@ import socket
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from onlyvips_release import upkeep
 from onlyvips_release.core.model import Request, SuiteResult, Verdict
@@ -22,6 +21,7 @@ from onlyvips_release.core.ports import Ports, SuiteRequest
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.files import StagedFiles
 from onlyvips_release.state.requests import RequestFile
+from onlyvips_release.wiring import Parts
 from tests.testing.simulated_ports import SimRun
 from tests.testing.tap import tapped
 
@@ -70,16 +70,16 @@ def main(plan: str, point: str, act: str) -> int:
     platform = Platform.load(plan)
     platform.clock.listen()
     act, _, suites = act.partition("+")
-    strike = Strike(point, act, RequestFile(platform.layout.request))
+    strike = Strike(point, act, RequestFile(platform.parts.layout.request))
     if point.startswith("rename "):
         inside_the_write(point.removeprefix("rename "), strike)
-    make = platform.ports
+    make = Parts.ports
 
-    def ports(*args: Any) -> Ports:
-        made = make(*args)
+    def ports(parts: Parts, release: str, *, guardian: bool = True) -> Ports:
+        made = make(parts, release, guardian=guardian)
         return tapped(made if suites else replace(made, checks=Passed()), strike)
 
-    platform.ports = ports  # type: ignore[assignment,method-assign]  # the same, each tapped
+    Parts.ports = ports  # type: ignore[method-assign,assignment]  # the same, each tapped
     release = platform.run()
     assert release.finished is not None
     sys.stdout.write(f"{release.finished.sentence}\n")

@@ -130,7 +130,7 @@ def test_full_disk_puts_users_on_stable_by_one_rename_and_recover_ends_it_when_t
         if os.geteuid() != 0:
             pytest.skip("needs the right to mount a tmpfs: run as root")
         rig.state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(rig.state)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(rig.state)], check=True)
         try:
             rig.up()
             users = Users(rig.ports["router"])
@@ -331,7 +331,7 @@ def test_live_status_is_measured_and_what_is_done_by_hand_works_without_the_tool
     assert row["live"]["answered"]["miniapp stable"] > 10
     assert row["live"]["answered"]["miniapp canary"] > 0
     platform = rig.platform()
-    commands = platform.router().by_hand(0).splitlines()
+    commands = platform.target.router().by_hand(0).splitlines()
     subprocess.run(["sh", "-c", commands[0]], check=True)
     assert eventually(lambda: rig.in_force() == 0, 2)
     assert rig.settled() == {f"stable {rig.stable}": 200}
@@ -354,11 +354,11 @@ def test_edit_of_the_routes_under_our_own_version_is_noticed(rig: CrashRig) -> N
     (path.parent / "x").rename(path)
     time.sleep(0.2)
     with pytest.raises(Interfered, match="edited"):
-        rig.platform().router().read_weight()
+        rig.platform().target.router().read_weight()
     (path.parent / "x").write_bytes(before)
     (path.parent / "x").rename(path)
     time.sleep(0.2)
-    assert rig.platform().router().read_weight() == 0
+    assert rig.platform().target.router().read_weight() == 0
 
 
 # --- what it costs --------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_github_workflow_shows_what_happened_and_an_old_wish_is_not_obeyed(rig: 
     assert "\x1b" not in told
     assert told.rstrip().endswith("nothing is unfinished")
     summary = Path(env["GITHUB_STEP_SUMMARY"]).read_text()
-    assert summary.startswith("## Promoted (PASS) r0001\n")
+    assert summary.startswith("## Promoted (PASS) r0002\n")
     assert "xychart-beta" in summary
     outputs = dict(line.split("=") for line in Path(env["GITHUB_OUTPUT"]).read_text().splitlines())
     assert outputs["verdict"] == "PASS"
@@ -86,11 +86,11 @@ def test_gitlab_job_that_rolls_back_is_red_and_leaves_a_report_and_junit(rig: Ri
     assert done.returncode == 3, done.stdout
     assert shell(rig, job["after_script"]).stdout == "nothing is unfinished\n"
     found = sorted(rig.folder.glob(job["artifacts"]["reports"]["junit"]))
-    assert [path.parent.name for path in found] == ["r0001", "r0002"]
+    assert [path.parent.name for path in found] == ["r0001", "r0002", "r0003"]
     failures = [ET.parse(path).getroot().find("testsuite/testcase/failure") for path in found]
-    assert failures[0] is None
-    assert failures[1] is not None
-    assert failures[1].get("message", "").startswith("ROLLED BACK: smoke tests on the canary")
+    assert failures[:2] == [None, None]
+    assert failures[2] is not None
+    assert failures[2].get("message", "").startswith("ROLLED BACK: smoke tests on the canary")
 
 
 def test_timeout_takes_users_back_and_every_event_is_in_the_stream(rig: Rig) -> None:
@@ -103,9 +103,9 @@ def test_timeout_takes_users_back_and_every_event_is_in_the_stream(rig: Rig) -> 
     assert done.returncode == 3, done.stderr
     found = json.loads(done.stdout)
     assert "aborted by --timeout of 3 s" in found["sentence"]
-    assert "::error title=r0003 Rolled back::" in done.stderr
+    assert "::error title=r0004 Rolled back::" in done.stderr
     seen = [json.loads(line) for line in stream.read_text().splitlines()]
-    journal = rig.state / "e2e" / "releases" / "r0003" / "journal.jsonl"
+    journal = rig.state / "e2e" / "releases" / "r0004" / "journal.jsonl"
     kept = [json.loads(line)["event"] for line in journal.read_text().splitlines()]
     assert [event["event"] for event in seen] == kept
     assert seen[-1]["sentence"] == found["sentence"]

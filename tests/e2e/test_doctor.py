@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from onlyvips_release.cli import doctor
+from onlyvips_release.core.target import guarded
 from onlyvips_release.environment import Environment
+from onlyvips_release.targets import embedded_doctor
+from onlyvips_release.targets.embedded import Embedded
 from tests.testing.platform_rig import ROOT, Rig
 
 pytestmark = pytest.mark.slow
@@ -100,11 +103,11 @@ def test_plan_that_cannot_be_used_is_the_problem(rig: Rig, spoil: Callable[[Plan
 
 def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: Rig) -> None:
     platform = rig.platform(rig.plan("v2"))
-    platform.lease.acquire("a test")
+    platform.target.lease.acquire("a test")
     try:
         assert "a test" in doctor.lease("lease", platform).text
     finally:
-        platform.lease.release()
+        platform.target.lease.release()
     assert doctor.lease("lease", platform).state == "ok"
     journal = rig.state / "e2e" / "releases" / "r0009" / "journal.jsonl"
     journal.parent.mkdir(parents=True)
@@ -112,13 +115,14 @@ def test_held_lease_open_release_dead_stable_and_dead_router_are_problems(rig: R
     assert "r0009" in doctor.unfinished("journal", platform).text
     journal.unlink()
     assert doctor.unfinished("journal", platform).state == "ok"
-    stable = next(i for i in platform.workload.inspect() if i.service == "miniapp" and i.pid)
+    stable = next(i for i in platform.target.workload.inspect() if i.service == "miniapp" and i.pid)
     for pid in (stable.pid, rig.envoy()):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-    while platform.router().running():  # its last thread ends a moment later
+    while platform.target.router().running():  # its last thread ends a moment later
         time.sleep(0.01)
+    assert isinstance(platform.target, Embedded)
     service = next(s for s in platform.plan.services if s.name == "miniapp")
-    assert doctor.guarded("stable", doctor.serving, service, platform).state == "problem"
-    assert doctor.router("router", platform).text == "does not run"
-    assert doctor.guarded("metrics", doctor.metrics, platform).state == "problem"
+    assert guarded("stable", embedded_doctor.stable, service, platform.target).state == "problem"
+    assert embedded_doctor.router("router", platform.target).text == "does not run"
+    assert guarded("metrics", embedded_doctor.metrics, platform.target).state == "problem"

@@ -56,8 +56,8 @@ def test_second_release_starts_from_the_first_ones_history_and_sees_cpu_and_memo
             with rig.load(200):
                 release = rig.platform(plan).run(lambda event, _: rig.journal.append(event))
             started = next(event for event in reversed(rig.journal) if isinstance(event, events.Started))
-            assert started.history["backend-api"].release == "r0001"
-            assert any("history of r0001" in note and "phi0" in note for note in release.noted)
+            assert started.history["backend-api"].release == "r0002"
+            assert any("history of r0002" in note and "phi0" in note for note in release.noted)
             assert release.phase is Phase.ROLLED_BACK
             assert release.outcome
             assert release.outcome.reason == f"rollback:{metric}", release.outcome.sentence

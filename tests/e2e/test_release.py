@@ -81,7 +81,7 @@ def controls(rig: Rig) -> dict[str, bool]:
     seen["canary killed behind plain weights"] = plain_weights(rig)
     load = rig.load(300)
     time.sleep(0.5)
-    pid = next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")
+    pid = next(i.pid for i in rig.platform().target.workload.inspect() if i.service == "miniapp")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     time.sleep(1)
@@ -221,11 +221,11 @@ def test_no_users_is_inconclusive_and_the_verdict_is_the_last_line(rig: Rig) -> 
     done = rig.cli("run", str(path))
     assert done.returncode == 3, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("r0001 INCONCLUSIVE")
+    assert last.startswith("r0002 INCONCLUSIVE")
     assert "no user request" in last
     again = rig.cli("run", str(path), "--json")
     found = json.loads(again.stdout)
-    assert (found["verdict"], found["exit"], found["release"]) == ("INCONCLUSIVE", 3, "r0002")
+    assert (found["verdict"], found["exit"], found["release"]) == ("INCONCLUSIVE", 3, "r0003")
     assert set(rig.revisions().values()) == {"v1"}
 
 
@@ -312,7 +312,10 @@ def test_supervisor_brings_back_router_and_stable_in_two_seconds(rig: Rig) -> No
         try:
             while "users are served" not in child.stdout.readline():
                 assert child.poll() is None
-            for pid in (rig.envoy(), next(i.pid for i in rig.platform().workload.inspect() if i.service == "miniapp")):
+            for pid in (
+                rig.envoy(),
+                next(i.pid for i in rig.platform().target.workload.inspect() if i.service == "miniapp"),
+            ):
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
                 begun = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 
 from onlyvips_release.clients import log_pump as logpump
 from onlyvips_release.clients.log_pump import LIMIT
+from onlyvips_release.clients.process import CHILDREN, logged
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
@@ -72,9 +73,9 @@ def test_state_of_a_day_at_100_requests_a_second_stays_below_200_mb() -> None:
 
 
 def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tmp_path: Path) -> None:
-    writer, pump = logpump.start(str(tmp_path / "x.log"))
     block = b"backend-api__stable 127.0.0.1:18110 200 1234 users-safe\n" * 10_000
-    with open(writer, "wb", buffering=0) as pipe:
+    with logged(tmp_path / "x.log") as writer, open(writer, "wb", buffering=0, closefd=False) as pipe:
+        pump = CHILDREN[-1]
         for _ in range(DAY_REQUESTS // 10_000):
             pipe.write(block)
         pipe.write(b"the end\n")
@@ -85,8 +86,8 @@ def test_log_of_a_day_at_100_attempts_a_second_is_bounded_and_the_end_is_kept(tm
 
 def test_log_that_somebody_took_away_is_begun_anew_and_its_writer_notices_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    writer, pump = logpump.start(str(path))
-    with open(writer, "wb", buffering=0) as pipe:
+    with logged(path) as writer, open(writer, "wb", buffering=0, closefd=False) as pipe:
+        pump = CHILDREN[-1]
         pipe.write(b"1\n")
         while not path.exists():
             os.sched_yield()
@@ -130,7 +131,7 @@ def test_release_whose_controller_was_killed_is_ended_by_recover_without_a_faile
         assert release.phase is Phase.PROMOTED
         assert load.stop()["failed"] == 0
         assert isinstance(rig.journal[0], events.Started)
-        assert release.id == "r0002"
+        assert release.id == "r0003"
 
 
 @pytest.mark.slice
@@ -143,7 +144,7 @@ def test_damaged_journal_does_not_stop_recover_which_names_the_damage() -> None:
             while "10 % of users" not in child.stdout.readline():
                 assert child.poll() is None
             child.send_signal(signal.SIGKILL)
-        journal = Layout(rig.state, "e2e").journal("r0001")
+        journal = Layout(rig.state, "e2e").journal("r0002")
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join([*lines[:4], b"\x00" * 40 + b"\n", *lines[4:]]))
         assert "DAMAGED: " in rig.cli("status").stdout

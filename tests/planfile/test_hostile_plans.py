@@ -119,6 +119,9 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, word:
         pytest.param("[KEY]", "[KEY=hunter2]", "8:49: services.api.process.env_from.0: give the name", id="a secret"),
         pytest.param('app2, "{port}"', "app2, {port}", '10:56: services.api.canary.command.3: put it in quotes: "{port}"', id="port without quotes"),
         pytest.param("smoke: {", "smoke: {every: 1m, ", "19:11: checks.smoke.every: unknown key 'every'", id="smoke every"),
+        pytest.param("revision: v2", "revision: v2, image: x", "10:28: services.api.canary.image: 'image' is not built yet", id="image"),
+        pytest.param("revision: v2", "revision: v2, health: {path: /}", "10:28: services.api.canary.health: 'health' is not built yet", id="health of a revision"),
+        pytest.param("weight: 10", "weight: 0.5", "16:18: steps.0.weight: give a whole number: tenths of a percent are not built yet for target embedded", id="tenths"),
         pytest.param("judge: {", "launch: {}\njudge: {", "20:1: launch: 'launch' is not built", id="not built"),
     ],
 )  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.sandbox.load import Generator, Load, Order, loopback, main, read_reply
+from onlyvips_release.sandbox.load import Generator, Load, Order, loopback, main
+from onlyvips_release.sandbox.load_client import read_reply
 from onlyvips_release.sandbox.mix import Call, default_mix, read_mix, shuffled, template
 from onlyvips_release.sandbox.tally import Result, Tally, percentiles
 from tests.sandbox.conftest import SECRET, Start, Started, free_ports

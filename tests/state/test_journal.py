@@ -17,6 +17,7 @@ from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import fold
 from onlyvips_release.core.model import Arm, Series
+from onlyvips_release.environment import Environment
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state import journal as journal_module
 from onlyvips_release.state.files import make_folder
@@ -159,9 +160,9 @@ def test_status_and_recover_read_the_newest_journal_once(tmp_path: Path, monkeyp
         return honest(path)
 
     monkeypatch.setattr(journal_module, "lines", counted)
-    assert overview.overview(tmp_path)[0]["phase"] == "PROMOTED"
+    assert overview.overview(Environment(tmp_path, tmp_path, {}))[0]["phase"] == "PROMOTED"
     assert count == {"r0002": 1}
-    assert overview.idle(layout)
+    assert not overview.idle(layout, Environment(tmp_path, tmp_path, {}))
     assert count == {"r0002": 2}
     FileJournal(layout.journal("r0001"))
     assert count == {"r0002": 2}
@@ -172,7 +173,7 @@ def test_status_names_the_damage_of_a_journal_and_what_could_be_read(tmp_path: P
     make_folder(layout.live)
     make_folder(layout.release("r0001"))
     layout.journal("r0001").write_bytes(SAMPLE.read_bytes() + b"garbage\n")
-    (row,) = overview.overview(tmp_path)
+    (row,) = overview.overview(Environment(tmp_path, tmp_path, {}))
     assert (row["release"], row["phase"]) == ("r0001", "PROMOTED")
     assert "is no record of a release; 1 of its lines are left out" in overview.text(row)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.clients.process import birth, same
+from onlyvips_release.clients.process import Process, birth
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseHeld, LeaseLost
 from onlyvips_release.state.files import StagedFiles
@@ -220,12 +220,12 @@ def test_process_lives_until_its_last_thread_has_ended() -> None:
         "ctypes.CDLL(None).pthread_exit(None)"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as child:
-        started, end = birth(child.pid), time.monotonic() + 10
+        process, end = Process.of(child.pid), time.monotonic() + 10
         while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < end
             time.sleep(0.01)
-        assert same(child.pid, started)
+        assert process.alive()
         child.kill()
-        while same(child.pid, started):
+        while process.alive():
             assert time.monotonic() < end
             time.sleep(0.01)

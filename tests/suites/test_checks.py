@@ -223,7 +223,7 @@ def test_connections_that_had_to_be_made_again_fail_the_suite_at_once(tmp_path: 
 
 def test_secrets_of_the_environment_reach_a_suite_only_where_they_are_meant_to(tmp_path: Path) -> None:
     env = {"ONLYVIPS_ADMIN_TOKEN": "an-admins-token", "BOT_TOKEN": "a-bots-token", "PATH": "/bin"}
-    tool = Platform(make_plan(), environment=Environment(tmp_path, tmp_path, env)).checks("r0001", "0" * 32)
+    tool = Platform(make_plan(), environment=Environment(tmp_path, tmp_path, env)).parts.checks("r0001", "0" * 32)
     assert {access.admin for access in tool.access.values()} == {"an-admins-token"}
     assert tool.env == {"PATH": "/bin"}
     assert set(tool.hidden) == {"an-admins-token", "a-bots-token"}

@@ -15,9 +15,9 @@ import pytest
 
 from onlyvips_release.clients.attempt_log import BUSINESS
 from onlyvips_release.core.judge.buckets import edge
-from onlyvips_release.core.model import Arm, Series
-from onlyvips_release.telemetry.envoy import EnvoySource
-from onlyvips_release.telemetry.probe import RouterProber
+from onlyvips_release.core.model import Arm, Sample, Series
+from onlyvips_release.telemetry.envoy import NO_ROUTE, EnvoySource
+from onlyvips_release.telemetry.gauges import GaugedSource
 from onlyvips_release.traffic.envoy_config import pattern, routes
 from tests.testing.router_rig import TOKEN, Bench, bench
 
@@ -35,7 +35,7 @@ def plain() -> Iterator[Bench]:
 @pytest.fixture
 def even(plain: Bench) -> Bench:
     """At 50 %, with a source that has just begun."""
-    plain.source = EnvoySource(plain.layout, plain.plan, plain.instances)
+    plain.source = plain.new_source()
     plain.router.set_weight(50)
     both(plain)
     return plain
@@ -97,7 +97,7 @@ def test_dead_canary_has_errors_and_no_latency() -> None:
 def test_business_is_counted_by_arm_and_pins_are_not(even: Bench) -> None:
     seen = even.ask(200, method="POST", path=f"{VIEW}?token=x")
     even.ask(50, [{"x-onlyvips-pin": f"canary-{TOKEN}"}], "POST", VIEW)
-    RouterProber(even.plan, TOKEN, even.clock).probe(Arm.CANARY, 20)
+    even.prober().probe(Arm.CANARY, 20)
     stable, canary = both(even)
     assert (stable.business, canary.business) == (seen.count("stable"), seen.count("canary"))
     assert answers(stable) + answers(canary) == 200
@@ -239,3 +239,78 @@ def test_dead_log_pump_blinds_latency_and_business_and_nothing_else() -> None:
         made.source = EnvoySource(made.layout, made.plan)
         assert both(made)[0] == replace(stable, cpu=None, memory=None)
         assert made.router.running()
+
+
+# --- what no arm answered ---------------------------------------------------------------------------------------------
+
+
+def test_request_that_found_no_instance_is_lost_and_belongs_to_no_arm() -> None:
+    with bench() as made:
+        made.router.set_weight(50)
+        made.router.point(Arm.CANARY, {"backend-api": []})
+        before = made.counts(Arm.STABLE)
+        seen = made.ask(200, method="POST")
+        sample = made.source.sample()
+        assert sample.lost == {"backend-api": seen.count("HTTP 503"), "": 0}
+        assert sample.lost["backend-api"] > 60
+        assert sum(made.counts(Arm.STABLE)) - sum(before) == seen.count("stable")
+        assert sample.arms["backend-api"][Arm.CANARY] == ()
+
+
+def test_pinned_request_that_found_no_instance_is_nobodys_loss() -> None:
+    with bench() as made:
+        made.router.point(Arm.CANARY, {"backend-api": []})
+        assert {probe.status for probe in made.prober().probe(Arm.CANARY, 10)} == {503}
+        assert made.source.sample().lost == {"backend-api": 0, "": 0}
+
+
+def test_retry_that_finds_no_instance_is_counted_once_by_the_arm_that_failed_first() -> None:
+    with bench(faults=("errors=1.0",)) as made:
+        made.router.set_weight(100)
+        made.router.point(Arm.STABLE, {"backend-api": []})
+        _, bad = made.counts(Arm.CANARY)
+        made.ask(30)
+        assert made.counts(Arm.CANARY)[1] - bad == 30
+        assert made.source.sample().lost["backend-api"] == 0
+
+
+def test_request_of_no_service_is_counted_apart(plain: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = EnvoySource(plain.layout, plain.plan)
+    assert source.admin.stats(f"^{NO_ROUTE}$") == {NO_ROUTE: "0"}, "the counter has this name"
+    monkeypatch.setattr(source.admin, "stats", lambda pattern: {NO_ROUTE: "3"})
+    assert source.sample().lost == {"backend-api": 0, "": 3}
+
+
+def test_ordinary_request_of_ours_goes_where_users_go(plain: Bench) -> None:
+    for weight, arm, revision in ((0, Arm.STABLE, "v1"), (100, Arm.CANARY, "v2")):
+        plain.router.set_weight(weight)
+        counted = sum(plain.counts(arm))
+        assert {(p.status, p.arm, p.revision) for p in plain.prober().probe(None, 5)} == {(200, arm, revision)}
+        assert sum(plain.counts(arm)) == counted + 5
+    plain.router.set_weight(0)
+
+
+class Counted:
+    """A source of one series."""
+
+    lag = 2.5
+
+    def sample(self) -> Sample:
+        """Without gauges."""
+        return Sample({"api": {Arm.STABLE: (Series("one", "s", 1, 0), Series("two", "s", 2, 0))}}, {"api": 7})
+
+
+class Fixed:
+    """Gauges of one instance."""
+
+    def read(self) -> dict[str, tuple[float, int]]:
+        """By the name of its series."""
+        return {"one": (1.5, 10), "three": (9.0, 9)}
+
+
+def test_gauges_join_the_series_of_their_instance_and_change_nothing_else() -> None:
+    source = GaugedSource(Counted(), Fixed())
+    counted, gauged = Counted().sample(), source.sample()
+    one, two = counted.arms["api"][Arm.STABLE]
+    assert gauged.arms == {"api": {Arm.STABLE: (replace(one, cpu=1.5, memory=10), two)}}
+    assert (gauged.lost, source.lag) == ({"api": 7}, 2.5)

@@ -163,7 +163,7 @@ def watch_over(world: World, point: Point) -> None:
     fence, lease = world.guarded, SimLease(world)
     world.guarded = 0
     ports = tapped(world.ports_of(lease), point)
-    guardian.guard(fence, ports.lease, ports.router, lambda fence: ports.journal, SimClock(world))
+    guardian.guard(fence, ports.lease, ports.router, lambda fence: ports.journal, SimClock(world), ports.notifier)
 
 
 # --- how it is cut off ------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from onlyvips_release.core.plan import Health, Process, ReleasePlan, Revision, Service, Step
+from onlyvips_release.core.plan import Health, ReleasePlan, Revision, Service, Step
+from onlyvips_release.targets.embedded_plan import Process
 
 
 def service(name: str, number: int, *, routed: bool = True) -> Service:
@@ -17,7 +18,7 @@ def service(name: str, number: int, *, routed: bool = True) -> Service:
         routed=routed,
         host=f"{name}.*" if routed else "",
         health=Health("/health") if routed else None,
-        process=Process((18100 + 2 * number, 18101 + 2 * number) if routed else ()),
+        runs=Process((18100 + 2 * number, 18101 + 2 * number) if routed else ()),
     )
 
 

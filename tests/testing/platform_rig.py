@@ -114,7 +114,8 @@ class Rig:
 
     def up(self) -> None:
         """Router and stable."""
-        self.platform(self.plan("next")).up()
+        release = self.platform(self.plan("next")).up()
+        assert release is None or release.phase is events.Phase.PROMOTED, release.finished
 
     def load(self, rate: float, *options: str) -> Load:
         """Users of the services that are here."""
@@ -155,7 +156,7 @@ class Rig:
     def revisions(self) -> dict[str, str]:
         """What lives, by service: exactly one instance each, or the test fails."""
         found: dict[str, str] = {}
-        for instance in self.platform().workload.inspect():
+        for instance in self.platform().target.workload.inspect():
             assert instance.alive, instance
             assert instance.service not in found, instance
             found[instance.service] = instance.revision

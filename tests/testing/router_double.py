@@ -16,6 +16,7 @@ from pathlib import Path
 
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
+from onlyvips_release.state.layout import Layout
 from onlyvips_release.traffic import envoy_config as config
 from onlyvips_release.traffic.envoy import ROUTES, EnvoyRouter
 from tests.testing.plans import make_plan, service
@@ -159,7 +160,7 @@ class RouterBench:
 def router_bench(folder: Path, release: str = "r0001", token: str = TOKEN) -> RouterBench:
     """Weight 0 in force, both arms empty."""
     files = PlainFiles(folder / "live")
-    router = EnvoyRouter(folder, plan(), files, HastyClock(), None, release, token)
+    router = EnvoyRouter(Layout.at(folder), plan(), files, HastyClock(), None, release, token)
     envoy = EnvoyDouble(router.folder)
     attach(router, envoy)
     router.set_weight(0)

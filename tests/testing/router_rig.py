@@ -15,11 +15,16 @@ from pathlib import Path
 
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Series
-from onlyvips_release.core.plan import Health, Process, ReleasePlan, Revision, Service
+from onlyvips_release.core.plan import Health, ReleasePlan, Revision, Service
+from onlyvips_release.core.ports import Source
 from onlyvips_release.demo import free_ports
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.telemetry.envoy import EnvoySource
+from onlyvips_release.telemetry.gauges import GaugedSource
+from onlyvips_release.telemetry.probe import RouterProber
+from onlyvips_release.telemetry.proc import Usage
 from onlyvips_release.traffic.envoy import EnvoyRouter
 
 TOKEN = "ab" * 16
@@ -36,7 +41,7 @@ class Bench:
             canary=Revision("v2", words["v2"]),
             stable=Revision("v1", words["v1"]),
             health=Health("/api/health/health"),
-            process=Process((self.ports["x"], self.ports["y"])),
+            runs=Process((self.ports["x"], self.ports["y"])),
         )
         self.plan = ReleasePlan("t", (service,), listen=("127.0.0.1", self.ports["router"]), sticky=sticky)
         self.state, self.clock = folder, SystemClock()
@@ -44,13 +49,21 @@ class Bench:
         self.lease = FileLease(folder / "live", self.clock)
         self.lease.acquire("test")
         self.router = self.another("r0001")
-        self.source = EnvoySource(self.layout, self.plan, self.instances)
+        self.source: Source = self.new_source()
         self.processes: list[subprocess.Popen[bytes]] = []
         self.processes += [self.spawn("stable"), self.spawn("canary", *faults)]
         self.router.start()
         self.router.point(Arm.STABLE, {"backend-api": [self.at("stable", "v1")]})
         self.router.point(Arm.CANARY, {"backend-api": [self.at("canary", "v2")]})
         self.router.set_weight(0)
+
+    def new_source(self) -> GaugedSource:
+        """As a controller that begins now has it."""
+        return GaugedSource(EnvoySource(self.layout, self.plan), Usage(self.instances))
+
+    def prober(self) -> RouterProber:
+        """With the pins of the release."""
+        return RouterProber(f"http://127.0.0.1:{self.ports['router']}", self.plan.routed, TOKEN)
 
     def another(self, release: str, token: str = TOKEN) -> EnvoyRouter:
         """Another process would see it so."""

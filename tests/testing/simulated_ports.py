@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -245,19 +245,26 @@ class SimWorkload:
     def stable(self) -> dict[str, Revision]:
         """By the plan's revisions."""
         known = {s.name: {r.name: r for r in (s.stable, s.canary) if r} for s in self.world.plan.services}
-        stable = [i for mine in self.world.instances.values() for i in mine if i.arm is Arm.STABLE]
-        return {i.service: known[i.service][i.revision] for i in stable}
+        stable = {i.service: i.revision for mine in self.world.instances.values() for i in mine if i.arm is Arm.STABLE}
+        return {name: known[name][revision] for name, revision in {**self.world.stopped, **stable}.items()}
 
     def wait_ready(self) -> tuple[Instance, ...]:
         """At once."""
         return tuple(i for i in self.inspect() if i.arm is Arm.STABLE)
 
-    def stop_all(self) -> None:
+    def stop_all(self, *, forget: bool = False) -> None:
         """At once."""
-        self.world.control("workload.stop_all")
-        for name, mine in self.world.instances.items():
-            self.world.stop(mine)
+        stable = {name: revision.name for name, revision in self.stable().items()}
+        self.remove(list(self.world.instances))
+        self.world.stopped = stable
+
+    def remove(self, services: Iterable[str]) -> None:
+        """At once."""
+        self.world.control("workload.remove")
+        for name in services:
+            self.world.stop(self.world.instances[name])
             self.world.instances[name] = []
+            self.world.stopped.pop(name, None)
 
 
 @dataclass
@@ -343,7 +350,7 @@ class SimJournal:
         self.world.call(f"journal.append {type(event).__name__}")
         self.world.journal.append(event)
 
-    def read(self) -> Iterator[Event]:
+    def read(self, *, samples: bool = True) -> Iterator[Event]:
         """All of it."""
         return iter(self.world.journal)
 
@@ -449,3 +456,11 @@ class SimRequests:
     def ask(self, request: Request) -> None:
         """Queued."""
         self.world.requests.append(request)
+
+    def waits(self) -> bool:
+        """Whether one is queued."""
+        return bool(self.world.requests)
+
+    def withdraw(self) -> None:
+        """The queue is emptied."""
+        self.world.requests.clear()

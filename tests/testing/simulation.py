@@ -66,6 +66,7 @@ class World:
     never_ready: set[str] = field(default_factory=set)
     dies_at_start: set[tuple[str, str]] = field(default_factory=set)
     installed: bool = True
+    stopped: dict[str, str] = field(default_factory=dict)
     born: int = 0
     calls: int = 0
     fence: int = 0

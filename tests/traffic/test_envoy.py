@@ -5,21 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from onlyvips_release.clients.envoy_process import find_envoy
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Identity
 from onlyvips_release.errors import Interfered, LeaseLost, NotConfirmed, Refused, Unavailable
 from onlyvips_release.state.files import StagedFiles
 from onlyvips_release.state.layout import Layout
-from onlyvips_release.telemetry.probe import RouterProber, claim
+from onlyvips_release.telemetry.probe import claim
 from onlyvips_release.traffic import envoy, envoy_config
 from onlyvips_release.traffic.envoy_config import TOTAL, entries, offset
 from tests.testing.router_rig import TOKEN, Bench, bench, share
@@ -59,7 +62,7 @@ def test_nothing_and_everything_are_exact(plain: Bench, weight: int, arm: str) -
 def test_pinned_requests_reach_their_arm_and_are_not_counted(plain: Bench) -> None:
     plain.router.set_weight(0)
     before = plain.counts(Arm.STABLE), plain.counts(Arm.CANARY)
-    prober = RouterProber(plain.plan, TOKEN, plain.clock)
+    prober = plain.prober()
     for arm, revision in ((Arm.CANARY, "v2"), (Arm.STABLE, "v1")):
         probes = prober.probe(arm, 20)
         assert {(p.status, p.arm, p.revision, p.claim) for p in probes} == {(200, arm, revision, None)}
@@ -148,11 +151,11 @@ def test_other_users_go_first_in_the_next_release() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 5, 9_000, 9_999])
-@pytest.mark.parametrize("weight", [0, 1, 10, 50, 99, 100])
-def test_arcs_of_the_ring_are_whole(weight: int, start: int) -> None:
+@pytest.mark.parametrize("weight", [0, 0.1, 0.3, 1, 10, 33.3, 50, 99, 99.9, 100])
+def test_arcs_of_the_ring_are_whole(weight: float, start: int) -> None:
     found = entries("s", weight, start)
     assert sum(e["weight"] for e in found) == TOTAL
-    assert sum(e["weight"] for e in found if e["cluster_name"] == "s__canary") == weight * 100
+    assert sum(e["weight"] for e in found if e["cluster_name"] == "s__canary") == round(weight * 100)
     assert all(e["weight"] > 0 for e in found)
 
 
@@ -197,6 +200,34 @@ def test_file_that_envoy_refuses_is_taken_back_and_users_notice_nothing(
     plain.router.set_weight(10)
     assert plain.router.read_weight() == 10
     plain.router.set_weight(0)
+
+
+@pytest.mark.parametrize("weight", [0.5, 12.3])
+def test_tenth_of_a_percent_is_in_force_and_read_back(plain: Bench, weight: float) -> None:
+    plain.router.set_weight(weight)
+    assert plain.router.read_weight() == weight
+    routes = json.loads((plain.state / "live" / "router" / "rds.json").read_text())
+    assert routes["version_info"].endswith(f".w{weight}")
+    assert set(weights_in(routes)) == {round(weight * 100)}
+    plain.router.set_weight(0)
+
+
+def test_weight_in_the_version_of_an_older_tool_is_understood(plain: Bench) -> None:
+    plain.router.set_weight(10)
+    version = json.loads((plain.state / "live" / "router" / "rds.json").read_text())["version_info"]
+    assert re.fullmatch(r"r0001\.\d+\.[0-9a-f]{12}\.w10", version), "as it always was"
+    plain.router.set_weight(0)
+
+
+def weights_in(value: Any) -> Iterator[int]:
+    """Every share of the canary in a routes file."""
+    if isinstance(value, dict):
+        if str(value.get("cluster_name", "")).endswith("__canary"):
+            yield value["weight"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from weights_in(each)
 
 
 def test_routes_of_somebody_else_are_interference(plain: Bench) -> None:
@@ -331,7 +362,7 @@ def test_binary_that_is_no_new_envoy_is_refused(tmp_path: Path) -> None:
     fake.write_text("#!/bin/sh\necho 'envoy  version: x/1.30.0/Clean'\n")
     fake.chmod(0o755)
     with pytest.raises(Refused, match=r"not Envoy >= 1\.40"):
-        envoy.find_envoy(fake)
+        find_envoy(fake)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +414,7 @@ def test_edit_under_our_own_version_is_interference(plain: Bench) -> None:
 
 
 @pytest.mark.parametrize("safe", [0, 100])
-def test_safe_weights_need_no_disk_space_once_they_were_braced(
+def test_safe_weights_need_no_disk_space_once_they_were_prepared(
     plain: Bench, monkeypatch: pytest.MonkeyPatch, safe: int
 ) -> None:
     def full(*_: object) -> None:

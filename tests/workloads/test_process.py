@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,12 +16,14 @@ import psutil
 import pytest
 
 from onlyvips_release.clients.log_pump import LOG_BEGINS, output_of
+from onlyvips_release.clients.process import birth
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.core.model import Arm
-from onlyvips_release.core.plan import Health, Process, Revision, Service
+from onlyvips_release.core.model import Arm, Instance
+from onlyvips_release.core.plan import Health, Revision, Service
 from onlyvips_release.errors import NotReady, Refused
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
+from onlyvips_release.targets.embedded_plan import Process
 from onlyvips_release.workloads.process import ProcessWorkload
 
 pytestmark = pytest.mark.slow
@@ -57,7 +60,7 @@ def workload(tmp_path: Path) -> Iterator[ProcessWorkload]:
         canary=revision("v2"),
         stable=revision("v1"),
         health=Health("/", timedelta(seconds=10)),
-        process=Process(two_ports(), timedelta(seconds=2), ("SECRET",)),
+        runs=Process(two_ports(), timedelta(seconds=2), ("SECRET",)),
     )
     found = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {"SECRET": "s3cret", "UNTOLD": "x"})
     yield found
@@ -118,6 +121,108 @@ def test_dead_stable_is_started_again_and_is_another_instance(workload: ProcessW
     assert workload.revive() == ()
 
 
+def kill(workload: ProcessWorkload, name: str) -> Instance:
+    """The instance of this revision as it was before it died."""
+    before = next(i for i in workload.inspect() if i.revision == name)
+    os.kill(before.pid or 0, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while any(i.alive for i in workload.inspect() if i.identity == before.identity) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return before
+
+
+def test_dead_canary_is_started_again_only_when_all_users_are_on_it_and_counts_as_restarted(
+    workload: ProcessWorkload,
+) -> None:
+    install(workload)
+    workload.start_canary(revision("v2"), 10)
+    kill(workload, "v2")
+    assert workload.revive() == ()
+    workload.start_canary(revision("v2"), 10)
+    workload.start_canary(revision("v2"), 100)
+    for name in ("v1", "v2"):
+        kill(workload, name)
+    assert workload.revive() == ("web v2", "web v1"), "what users are on first"
+    assert {i.revision: (i.arm, i.restarts, i.alive) for i in workload.inspect()} == {
+        "v1": (Arm.STABLE, 1, True),
+        "v2": (Arm.CANARY, 1, True),
+    }
+    workload.wait_ready()
+
+
+def test_revision_that_users_are_on_is_started_again_while_the_old_one_is_promoted_again(
+    workload: ProcessWorkload,
+) -> None:
+    install(workload)
+    workload.start_canary(revision("v2"), 100)
+    workload.promote(revision("v2"))
+    workload.promote(revision("v1"))
+    kill(workload, "v2")
+    assert workload.revive() == ("web v2",)
+    workload.promote(revision("v2"))
+    workload.remove_canary("v1")
+    kill(workload, "v1")
+    assert workload.revive() == (), "an idle instance is no user's"
+    workload.promote(revision("v1"))
+    kill(workload, "v2")
+    assert workload.revive() == (), "users left the canary track when it was removed"
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["dead", "gone"])
+def test_promotion_starts_what_does_not_live_and_leaves_the_track_of_the_users_alone(
+    workload: ProcessWorkload, removed: bool
+) -> None:
+    install(workload)
+    (serving,) = workload.start_canary(revision("v2"), 100)
+    if removed:
+        workload.promote(revision("v2"))
+        workload.remove_canary()
+    else:
+        kill(workload, "v1")
+    (old,) = workload.promote(revision("v1"))
+    assert (old.arm, old.alive, old.revision) == (Arm.STABLE, True, "v1")
+    assert serving.identity in {i.identity for i in workload.inspect() if i.alive}
+    assert len(workload.inspect()) == 2
+
+
+def test_stopped_service_remembers_what_was_promoted_and_is_started_with_it(workload: ProcessWorkload) -> None:
+    install(workload)
+    workload.start_canary(revision("v2"))
+    workload.promote(revision("v2"))
+    workload.stop_all()
+    assert workload.inspect() == ()
+    assert workload.stable() == revision("v2")
+    assert workload.revive() == ()
+    (again,) = workload.promote(revision("v2"))
+    assert (again.revision, again.restarts) == ("v2", 0)
+    workload.remove()
+    assert (workload.stable(), workload.revive(), workload.inspect()) == (None, (), ())
+
+
+def test_record_of_an_older_version_is_understood(workload: ProcessWorkload) -> None:
+    install(workload)
+    workload.start_canary(revision("v2"))
+    workload.promote(revision("v2"))
+    record = json.loads(workload.record.read_text())
+    for slot in record.values():
+        slot["part"] = slot["part"].replace("idle", "spare")
+        del slot["weight"], slot["restarts"]
+    assert "spare" in json.dumps(record)
+    workload.record.write_text(json.dumps(record))
+    assert {slot.revision.name: slot.part for slot in workload.slots().values()} == {"v1": "idle", "v2": "stable"}
+    (back,) = workload.start_canary(revision("v1"))
+    assert back.arm is Arm.CANARY
+
+
+def test_wrapper_of_a_service_ends_with_the_service(workload: ProcessWorkload) -> None:
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SERVER!r}, *sys.argv[1:]])"
+    (wrapped,) = workload.start_canary(revision("v1", code))
+    family = {wrapped.pid, *(child.pid for child in psutil.Process(wrapped.pid).children(recursive=True))}
+    assert len(family) == 2
+    workload.remove_canary()
+    assert not [pid for pid in family if pid and birth(pid)]
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -125,11 +230,11 @@ def test_dead_stable_is_started_again_and_is_another_instance(workload: ProcessW
         pytest.param("import time; time.sleep(60)", "was not ready in 1 s", id="never listens"),
     ],
 )
-def test_canary_that_never_becomes_ready_is_told_with_its_last_words(
+def test_canary_that_never_becomes_ready_is_reported_with_the_end_of_its_log(
     workload: ProcessWorkload, code: str, told: str
 ) -> None:
     workload.service = Service(
-        "web", canary=revision("v2"), health=Health("/", timedelta(seconds=1)), process=workload.process
+        "web", canary=revision("v2"), health=Health("/", timedelta(seconds=1)), runs=workload.service.runs
     )
     with pytest.raises(NotReady, match=told):
         workload.start_canary(revision("v2", code))
@@ -174,7 +279,7 @@ def test_service_without_traffic_is_replaced_stop_first(tmp_path: Path) -> None:
     lease.acquire("test")
     code = "import time\nwhile True: time.sleep(1)"
     old, new = (Revision(name, (sys.executable, "-c", code, name)) for name in ("v1", "v2"))
-    service = Service("bot", canary=new, stable=old, routed=False, process=Process(drain=timedelta(seconds=2)))
+    service = Service("bot", canary=new, stable=old, routed=False, runs=Process(drain=timedelta(seconds=2)))
     bot = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), {})
     (first,) = bot.promote(old)
     (second,) = bot.promote(new)

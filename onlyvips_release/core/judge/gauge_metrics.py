@@ -12,7 +12,7 @@ from onlyvips_release.core.judge.ingest import Reading, Seen, Side
 from onlyvips_release.core.judge.metric import NOT_TOLD, Kind, Setting
 from onlyvips_release.core.judge.sentences import percent, times
 from onlyvips_release.core.judge.service_history import ServiceHistory
-from onlyvips_release.core.plan import GaugeLimits
+from onlyvips_release.core.limits import GaugeLimits
 
 OWN_BLOCKS = 5
 """Blocks of stable alone that tell how much a gauge wanders, where no earlier release tells it."""

@@ -17,8 +17,8 @@ from onlyvips_release.core.judge.history import Record, learn
 from onlyvips_release.core.judge.ingest import Ingest, Seen, Side
 from onlyvips_release.core.judge.latency import choose, share_at, slower_than
 from onlyvips_release.core.judge.volume import Volume
+from onlyvips_release.core.limits import JudgePlan, MemoryLimits, SloLimits
 from onlyvips_release.core.model import Arm, Series, Verdict
-from onlyvips_release.core.plan import GaugeLimits, JudgePlan, SloLimits
 from tests.testing.chance import binomial, poisson
 
 
@@ -129,7 +129,7 @@ def test_equal_arms_are_left_in_peace_in_20_seeds() -> None:
 
 
 def test_absolute_limit_of_a_gauge_needs_no_history_and_no_statistics() -> None:
-    plan = replace(PLAN, memory=GaugeLimits(0.1, 1.5e8))
+    plan = replace(PLAN, memory=MemoryLimits(0.1, 1.5e8))
     _, word, when = release(Arms(1, at("memory", 2e8)), plan=plan)
     assert (word.verdict, word.reason) == (Verdict.FAIL, "limit:memory")
     assert "199 MB for 3 ticks in a row; your absolute limit is 150 MB" in word.sentence
@@ -296,7 +296,7 @@ def test_history_finds_faults_and_proves_equality_earlier() -> None:
 
 
 def test_slow_leak_is_found_where_history_tells_how_memory_wanders() -> None:
-    plan = replace(PLAN, memory=GaugeLimits(10.0))
+    plan = replace(PLAN, memory=MemoryLimits(10.0))
     _, word, _ = release(Arms(9, at("leak", 0.03)), plan=plan, known=taught(7), seconds=1200)
     assert word.reason == "rollback:memory"
 

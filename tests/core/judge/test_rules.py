@@ -31,8 +31,9 @@ from onlyvips_release.core.judge.ingest import Ingest, Seen, Side
 from onlyvips_release.core.judge.latency import Edge, Latency
 from onlyvips_release.core.judge.metric import Setting
 from onlyvips_release.core.judge.request_metrics import SloLatency, Slower, TrafficShare
+from onlyvips_release.core.limits import MemoryLimits, SloLimits
 from onlyvips_release.core.model import Arm, Counters, Series, Verdict
-from onlyvips_release.core.plan import GaugeLimits, JudgePlan, SloLimits
+from onlyvips_release.core.plan import JudgePlan
 
 LINES = Lines(1.2, 0.001, 1.5, 0.005)
 HALF_HOUR = timedelta(minutes=30)
@@ -203,7 +204,7 @@ def memory(canary: Sequence[float], most: float | None = None) -> Memory:
         tick=timedelta(seconds=1),
         block=timedelta(seconds=4),
         warm_up=timedelta(seconds=2),
-        memory=GaugeLimits(0.1, most),
+        memory=MemoryLimits(0.1, most),
     )
     assert plan.memory
     found = Memory(Setting(plan, 1.0, 100), plan.memory)
