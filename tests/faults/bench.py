@@ -27,7 +27,12 @@ FOLDERS = (
 )  # fmt: skip
 """Folders whose tests run, as far as they are not slow; also the test files beside them."""
 
-BESIDE = ("tests/core/judge/test_table.py", "tests/test_house.py", "tests/cli/test_progress.py")
+BESIDE = (
+    "tests/cli/test_progress.py",
+    "tests/core/judge/test_table.py",
+    "tests/test_house_rules.py",
+    "tests/test_import_rules.py",
+)
 """Tests of the text of the library, which any change turns red, and tests of another kind of speed."""
 
 UNCOPIED = (".venv", ".git", ".node", "reports", ".*_cache", ".hypothesis", "docs/images")

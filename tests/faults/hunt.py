@@ -15,6 +15,9 @@ from tests.faults.imports import importers
 from tests.faults.seed import PACKAGE, Broken
 
 WORKERS = 2
+NEAREST = 2
+"""Test files whose tests come first: collecting many takes longer than running a few."""
+
 Tests = dict[str, Any]
 """Test -> its seconds, and which statements of the library it ran."""
 
@@ -51,7 +54,7 @@ class Hunters:
         return found
 
     def hunt(
-        self, faults: Mapping[str, Broken], tests: Tests, hints: Mapping[str, str], nearest: int = 4
+        self, faults: Mapping[str, Broken], tests: Tests, hints: Mapping[str, str], nearest: int = 5
     ) -> Iterator[tuple[str, Caught]]:
         """Each fault's outcome, as they come. `nearest`: so many groups of tests are tried."""
         begun: dict[Future[Caught], str] = {
@@ -69,23 +72,29 @@ class Hunters:
 def groups(broken: Broken, tests: Tests, hint: str = "") -> list[list[str]]:
     """The tests to run against a fault, in groups, each only where those before it caught nothing.
 
-    What caught it last time; tests that ran the very statement; tests that ran anything of the module; all others whose
-    files import it. The quickest and the nearest come first.
+    What caught it last time; tests of the nearest files that ran the very statement; all others that ran it; tests that
+    ran anything of the module; all others whose files import it. In each group the quickest come first.
     """
     above = {str(path.relative_to(ROOT)): steps for path, steps in importers(broken.path, ROOT).items()}
     name = str(broken.path.relative_to(ROOT / PACKAGE))
     statement = trace.statement_at(broken.path, broken.line)
+    mine = [test for test in tests if file_of(test) in above]
+    exact = {test for test in mine if statement in tests[test]["ran"].get(name, ())}
+    near = sorted({file_of(test) for test in exact}, key=lambda file: above[file])[:NEAREST]
 
-    def rank(test: str) -> tuple[int, int, float]:
-        ran = tests[test]["ran"].get(name, ())
-        nearest = above[test.partition("::")[0]] if not ran else 0
-        return (0 if test == hint else 1 if statement in ran else 2 if ran else 3), nearest, tests[test]["seconds"]
+    def group(test: str) -> int:
+        ran = 1 if file_of(test) in near else 2
+        return 0 if test == hint else ran if test in exact else 3 if name in tests[test]["ran"] else 4
 
-    mine = sorted((test for test in tests if test.partition("::")[0] in above), key=rank)
     found: dict[int, list[str]] = {}
-    for test in mine:
-        found.setdefault(rank(test)[0], []).append(test)
-    return list(found.values())
+    for test in sorted(mine, key=lambda test: (above[file_of(test)] * (group(test) == 4), tests[test]["seconds"])):
+        found.setdefault(group(test), []).append(test)
+    return [found[number] for number in sorted(found)]
+
+
+def file_of(test: str) -> str:
+    """The file of a test."""
+    return test.partition("::")[0]
 
 
 def files_for(faults: Iterable[Broken]) -> set[str]:
@@ -124,4 +133,4 @@ def _hunt(broken: Broken, order: Sequence[Sequence[str]]) -> Caught:
 
 def files_of(tests: Iterable[str]) -> list[str]:
     """The files of these tests."""
-    return list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    return list(dict.fromkeys(map(file_of, tests)))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.cells import commit
 from tests.faults import __main__ as faults
-from tests.faults import table
+from tests.faults import hunt, table
 from tests.faults.bench import ROOT, failure, fast_files
 from tests.faults.hunt import groups
 from tests.faults.imports import importers
@@ -155,6 +155,7 @@ def test_fault_that_no_test_notices_is_an_error(
     harmless = Seed("harmless", "core/judge/mixture", "", "HUGE = 1e30", "HUGE = 10.0**30")
     harmful = Seed("harmful", "core/judge/mixture", "Mixture._start", "self.t += ticks", "self.t -= ticks")
     monkeypatch.setattr(faults, "SEEDS", (harmless, harmful))
+    monkeypatch.setattr(hunt, "fast_files", lambda: [ROOT / "tests/core/judge/test_rules.py"])
     assert faults.main([]) == 1
     printed = capsys.readouterr().out
     assert "MISSED" in printed

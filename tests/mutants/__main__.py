@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"control: {len(tests)} tests pass ({time.monotonic() - begun:.0f} s)\n")
         faults = {str(n): mutant.broken() for n, mutant in enumerate(chosen(tests, seed, options.count))}
         killed = dict[str, str]()
-        for name, caught in hunters.hunt(faults, tests, {}, nearest=2):
+        for name, caught in hunters.hunt(faults, tests, {}, nearest=3):
             killed[name] = caught.by
             why = excuse(faults[name])
             told = "killed by " + caught.by if caught.by else f"EQUIVALENT ({why})" if why else "SURVIVED"

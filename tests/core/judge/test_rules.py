@@ -31,9 +31,9 @@ from onlyvips_release.core.judge.ingest import Ingest, Seen, Side
 from onlyvips_release.core.judge.latency import Edge, Latency
 from onlyvips_release.core.judge.metric import Setting
 from onlyvips_release.core.judge.request_metrics import SloLatency, Slower, TrafficShare
-from onlyvips_release.core.limits import MemoryLimits
+from onlyvips_release.core.limits import MemoryLimits, SloLimits
 from onlyvips_release.core.model import Arm, Counters, Series, Verdict
-from onlyvips_release.core.plan import JudgePlan, SloLimits
+from onlyvips_release.core.plan import JudgePlan
 
 LINES = Lines(1.2, 0.001, 1.5, 0.005)
 HALF_HOUR = timedelta(minutes=30)
