@@ -23,6 +23,7 @@ from tests.testing.platform_rig import ROOT, Rig
 
 LEASE = 2.0
 SERVICES = ("miniapp", "flirt-bot")
+GUARDIAN = "onlyvips_release.targets.process_guardian"
 REQUESTS = 200
 """Requests by which a cell is judged."""
 
@@ -116,7 +117,7 @@ class CrashRig(Rig):
         """Pid of the guardian of this platform, 0 = none."""
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or ()
-            if "guardian" in words and any(str(self.folder) in word for word in words):
+            if GUARDIAN in words and any(str(self.folder) in word for word in words):
                 return int(process.pid)
         return 0
 
@@ -127,7 +128,7 @@ class CrashRig(Rig):
             words = process.info["cmdline"] or []
             if any(str(self.folder) in word for word in words):
                 pump = any(word.endswith("log_pump.py") for word in words)
-                names.append("guardian" if "guardian" in words else "pump" if pump else Path(words[0]).name)
+                names.append("guardian" if GUARDIAN in words else "pump" if pump else Path(words[0]).name)
             elif "onlyvips_release.sandbox" in words and any(str(p) in words for p in self.ports.values()):
                 names.append(f"{words[3]} {words[words.index('--build') + 1]}")
         return sorted(names)
