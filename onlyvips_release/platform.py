@@ -148,8 +148,10 @@ class Platform:
     def down(self, tell: Tell = lambda _: None) -> None:
         """Stop router and services; what was stable stays on record. Raises NotConfirmed where something still runs."""
         with self._held("down"):
-            newest = [self.parts.for_plan(past.plan).target for past in self.past()[-1:]]
-            between.take_down([self.target, *newest], tell)
+            plans = [past.plan for past in self.past()[-1:]]
+            if (name := self.open_release()) and (plan := self._reading(name).release.plan):
+                plans.append(plan)
+            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans)], tell)
 
     # --- a release ----------------------------------------------------------------------------------------------------
 
