@@ -200,7 +200,7 @@ class Platform:
             parts = self.parts.for_plan(release.plan)
             release.until_paused = until_paused
             if request.what == "recover" and release.phase is Phase.PAUSED and release.finished:
-                parts.target.router(name, parts.target.archive.token(name)).set_weight(0)
+                between.serve_open(parts.target, release, lambda _: None)
                 return release
             events_ = [*after_takeover(release, request), *(events.Noted(str(one)) for one in reading.damage)]
             self._carry_out(parts, release, name, on_event, guardian, taken_over=events_)

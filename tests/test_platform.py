@@ -293,3 +293,14 @@ def test_down_stops_also_what_an_open_installation_started(shop: Shop) -> None:
     lines: list[str] = []
     shop(plan_of("v2", "v1")).down(lines.append)
     assert lines == ["router stopped", "web v1 stopped", "blog v1 stopped"]
+
+
+def test_recover_of_a_release_that_was_left_paused_starts_what_its_users_need(shop: Shop) -> None:
+    up(shop(plan_of("v2", "v1")))
+    plan = replace(plan_of("v2", "v1"), steps=(Step(10, SECOND, approve=True),))
+    paused = shop(plan).run(until_paused=True, guardian=False)
+    assert (paused.phase, paused.finished and paused.finished.exit) == (Phase.PAUSED, 5)
+    shop(plan).down()
+    release = shop(plan).recover()
+    assert (release and release.finished and release.finished.exit) == 5
+    assert (installed(shop(plan)), shop(plan).open_release()) == ({"web": "v1"}, paused.id)
