@@ -47,6 +47,7 @@ def serve_open(target: Target, release: Release, tell: Tell) -> None:
         router.set_weight(safe)
     for name in (*router.revive(), *workload.revive()):
         tell(f"{name} is started")
+    workload.promote(workload.stable())  # also where `down` stopped it
     workload.wait_ready()
     mend_stable(target)
     router.set_weight(safe)

@@ -37,14 +37,23 @@ class NoGuardian:
 
 
 def guard(
-    fence: int, lease: Lease, router: Router, journal: Callable[[int], Journal], clock: Clock, notifier: Notifier
+    fence: int,
+    lease: Lease,
+    router: Router,
+    journal: Callable[[int], Journal],
+    clock: Clock,
+    notifier: Notifier,
+    is_open: Callable[[], bool] = lambda: True,
 ) -> bool:
     """Watch the claim number `fence`, and whoever takes it over, until it is given back; whether we had to act.
 
-    A command that took over may die before it has a guardian of its own.
+    A command that took over may die before it has a guardian of its own. `is_open`: whether our release has no end yet;
+    else the next claim is another release's, with other routes.
     """
     while (claim := lease.look()) and not claim.released:
         if claim.fence != fence:
+            if not is_open():
+                return False
             fence = claim.fence
             with contextlib.suppress(OSError):  # a full disk: `acquire` tries again
                 stand_by(fence, lease, router)

@@ -148,8 +148,10 @@ class Platform:
     def down(self, tell: Tell = lambda _: None) -> None:
         """Stop router and services; what was stable stays on record. Raises NotConfirmed where something still runs."""
         with self._held("down"):
-            newest = [self.parts.for_plan(past.plan).target for past in self.past()[-1:]]
-            between.take_down([self.target, *newest], tell)
+            plans = [past.plan for past in self.past()[-1:]]
+            if (name := self.open_release()) and (plan := self._reading(name).release.plan):
+                plans.append(plan)
+            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans)], tell)
 
     # --- a release ----------------------------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class Platform:
             parts = self.parts.for_plan(release.plan)
             release.until_paused = until_paused
             if request.what == "recover" and release.phase is Phase.PAUSED and release.finished:
-                parts.target.router(name, parts.target.archive.token(name)).set_weight(0)
+                between.serve_open(parts.target, release, lambda _: None)
                 return release
             events_ = [*after_takeover(release, request), *(events.Noted(str(one)) for one in reading.damage)]
             self._carry_out(parts, release, name, on_event, guardian, taken_over=events_)

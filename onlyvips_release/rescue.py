@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from onlyvips_release.core.commands import Observe, StartCanary
 from onlyvips_release.core.events import Event, Finished, Noted
 from onlyvips_release.core.model import Arm
-from onlyvips_release.errors import JournalError, NotConfirmed, ReleaseError, TargetError
+from onlyvips_release.errors import JournalError, NotConfirmed, Refused, ReleaseError, TargetError
 from onlyvips_release.upkeep import POLL_INTERVAL, Upkeep
 
 READY_WITHIN = 30.0
 """Seconds that revived instances have before the release goes on."""
+
+FAILED = (TargetError, Refused)
+"""An act that failed: a take-over goes on with the next one."""
 
 LOOK_AFTER_LOSS = 5.0
 """Seconds for which a controller that lost its claim looks where users are."""
@@ -25,18 +28,21 @@ def take_over(upkeep: Upkeep, events: Iterable[Event]) -> None:
     """
     ports, track = upkeep.ports, upkeep.release.track
     upkeep.renew_lease(Observe())
-    with contextlib.suppress(TargetError):
+    with contextlib.suppress(*FAILED):
         ports.router.set_weight(upkeep.safe_weight())
     upkeep.renew_lease(StartCanary(Arm.CANARY, 100))
     revived: list[str] = []
-    with contextlib.suppress(TargetError):
+    with contextlib.suppress(*FAILED):
         if track is not None:
             upkeep.start_track(track, 100)
-    with contextlib.suppress(TargetError):
+    with contextlib.suppress(*FAILED):
         revived += ports.workload.revive()
-    with contextlib.suppress(TargetError):
+    with contextlib.suppress(*FAILED):
         revived += ports.router.revive()
-    with contextlib.suppress(TargetError):
+    with contextlib.suppress(*FAILED):
+        if track is None:  # also where `down` stopped it
+            ports.workload.promote(ports.workload.stable())
+    with contextlib.suppress(*FAILED):
         if track is not None:
             upkeep.point_canary(upkeep.start_track(track, 100), track)
     wait_for_answers(upkeep, Arm.STABLE if track is None else Arm.CANARY, needed=bool(revived))

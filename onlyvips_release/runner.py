@@ -7,6 +7,7 @@ the ports do it, and every event is in the journal before the next command.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from onlyvips_release import rescue
 from onlyvips_release.core import commands, events, policy, proof
@@ -21,6 +22,7 @@ from onlyvips_release.errors import (
     Interrupted,
     JournalError,
     LeaseLost,
+    Refused,
     ReleaseError,
     TargetError,
     Unavailable,
@@ -53,7 +55,11 @@ class Runner:
         self.tick_origin = self.ports.clock.monotonic() - (self.release.evidence.last_tick + 1) * self.tick
         try:
             if taken_over:
-                rescue.take_over(self.upkeep, taken_over)
+                try:
+                    rescue.take_over(self.upkeep, taken_over)
+                except Interrupted as stop:
+                    self.record(*taken_over)
+                    self._interrupted(stop)
             while (command := commands.next_command(self.release)) is not None:
                 self.carry_out(command)
         except LeaseLost:
@@ -76,12 +82,15 @@ class Runner:
             self._do(command)
             self.failing_since = None
         except Interrupted as stop:
-            self.record(events.Requested("abort", f"signal {stop.signal_number}", stop.signal_number))
-            self.record(*policy.after_signal(self.release))
+            self._interrupted(stop)
         except LeaseLost:
             raise
         except Exception as error:
             self._trouble(error)
+
+    def _interrupted(self, stop: Interrupted) -> None:
+        self.record(events.Requested("abort", f"signal {stop.signal_number}", stop.signal_number))
+        self.record(*policy.after_signal(self.release))
 
     def record(self, *happened: Event) -> None:
         """Fold, then journal: nothing illegal is recorded, nothing happens unrecorded."""
@@ -189,6 +198,8 @@ class Runner:
 
     def _replace_unrouted(self, which: Arm) -> None:
         for service in self.release.plan.unrouted:
+            if self.release.keeps(service.name):
+                continue
             revision = self.upkeep.revision(service.name, which)
             instances = self.ports.workload.promote({service.name: revision})
             self.record(events.Replaced({service.name: revision.name}, instances))
@@ -295,7 +306,7 @@ class Runner:
     def _trouble(self, error: Exception) -> None:
         """Outside of a rollback: go back. Inside: try again, and after a minute report that it is not confirmed."""
         what = str(error) or type(error).__name__
-        expected = isinstance(error, TargetError | Interfered)
+        expected = isinstance(error, TargetError | Interfered | Refused)
         if self.release.finished or (isinstance(error, ReleaseError) and not expected):
             raise error
         if self.release.phase not in (Phase.ROLLING_BACK, Phase.PROMOTED, Phase.ROLLED_BACK):
@@ -307,7 +318,15 @@ class Runner:
         now = self.ports.clock.monotonic()
         self.failing_since = now if self.failing_since is None else self.failing_since
         if now - self.failing_since >= PATIENCE_IN_ROLLBACK:
-            self.record(events.Unconfirmed(what, self._now(), self.by_hand()), ending(self.release))
+            self.record(events.Unconfirmed(what, self._now(), self.by_hand()), self._given_up(what))
+
+    def _given_up(self, what: str) -> events.Finished:
+        """What proved stable was a while ago: an end that claims it needs it once more."""
+        end, promoted = ending(self.release), self.release.phase is Phase.PROMOTED
+        revisions = self.upkeep.routed(self.release.new if promoted else self.release.installed)
+        if end.exit == 4 or self.upkeep.is_proven(Arm.STABLE, revisions):
+            return end
+        return replace(end, exit=4, sentence=f"NOT CONFIRMED that users are on stable: {what}")
 
     def by_hand(self) -> str:
         """How a person takes users to the safe side without the tool."""

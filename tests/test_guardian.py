@@ -78,14 +78,15 @@ class Watch:
         """Nothing."""
         return ()
 
-    def guard(self, fence: int = 1) -> bool:
-        """Until it has acted, or is not needed any more."""
+    def guard(self, fence: int = 1, *, is_open: bool = True) -> bool:
+        """Until it has acted, or is not needed any more. `is_open`: its release has no end."""
         router, clock = SimRouter(self.world), SimClock(self.world)
 
         def journal(fence: int) -> Watch:
             return self
 
-        return guardian.guard(fence, self.lease, router, journal, clock, self)  # type: ignore[arg-type]  # append alone
+        ports = self.lease, router, journal, clock, self
+        return guardian.guard(fence, *ports, lambda: is_open)  # type: ignore[arg-type]  # append alone
 
 
 def acted(watch: Watch) -> list[tuple[int, bool]]:
@@ -193,3 +194,10 @@ def test_full_disk_does_not_keep_it_from_watching_who_took_over() -> None:
     watch.world.on_call = full
     assert watch.guard()
     assert watch.world.weight == 0
+
+
+def test_claim_of_the_next_release_is_not_guarded_with_the_routes_of_the_one_that_ended() -> None:
+    """The next command takes the claim sooner than a look sees that it was given back."""
+    watch = Watch(ScriptedLease([RENEWED, replace(RENEWED, fence=2), replace(EXPIRED, fence=2)]))
+    assert not watch.guard(is_open=False)
+    assert (watch.world.weight, watch.lease.calls, watch.world.journal) == (50, [], [])

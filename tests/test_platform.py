@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release import targets
-from onlyvips_release.core.events import Phase
+from onlyvips_release.core.events import CanaryStarted, Event, Phase, Shifted
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, Health, JudgePlan, ReleasePlan, Revision, Service, Step
@@ -244,3 +244,63 @@ def test_up_of_a_platform_whose_smoke_suite_fails_is_an_error_and_stops_nothing(
     with pytest.raises(NotReady, match="stable does not pass"):
         up(shop(plan_of("v2", "v1")))
     assert installed(shop(plan_of("v2"))) == {"web": "v1"}
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing in the process goes on."""
+
+
+def left_open(platform: Platform) -> None:
+    """A release that its controller left while it baked."""
+
+    def die(event: Event, _: Release) -> None:
+        if isinstance(event, Shifted):
+            raise Killed
+
+    with pytest.raises(Killed):
+        platform.run(die, guardian=False)
+
+
+def test_up_after_down_of_an_open_release_starts_what_its_users_need(shop: Shop) -> None:
+    up(shop(plan_of("v2", "v1")))
+    left_open(shop(plan_of("v2", "v1")))
+    shop(plan_of("v2", "v1")).down()
+    assert up(shop(plan_of("v2", "v1"))) is None
+    platform = shop(plan_of("v2", "v1"))
+    assert (installed(platform), platform.target.router().running()) == ({"web": "v1"}, True)
+
+
+def test_recover_after_down_of_an_open_release_ends_it(shop: Shop) -> None:
+    up(shop(plan_of("v2", "v1")))
+    left_open(shop(plan_of("v2", "v1")))
+    shop(plan_of("v2", "v1")).down()
+    platform = shop(plan_of("v2", "v1"))
+    release = platform.recover()
+    assert release is not None
+    assert release.finished is not None
+    assert (release.finished.exit, installed(platform)) == (3, {"web": "v1"})
+
+
+def test_down_stops_also_what_an_open_installation_started(shop: Shop) -> None:
+    up(shop(plan_of("v2", "v1")))
+
+    def die(event: Event, _: Release) -> None:
+        if isinstance(event, CanaryStarted):
+            raise Killed
+
+    with pytest.raises(Killed):
+        shop(plan_of("v2", "v1", ("web", "blog"))).up(on_event=die, guardian=False)
+    lines: list[str] = []
+    shop(plan_of("v2", "v1")).down(lines.append)
+    assert lines == ["router stopped", "web v1 stopped", "blog v1 stopped"]
+
+
+def test_recover_of_a_release_that_was_left_paused_starts_what_its_users_need(shop: Shop) -> None:
+    up(shop(plan_of("v2", "v1")))
+    plan = replace(plan_of("v2", "v1"), steps=(Step(10, SECOND, approve=True),))
+    paused = shop(plan).run(until_paused=True, guardian=False)
+    assert (paused.phase, paused.finished and paused.finished.exit) == (Phase.PAUSED, 5)
+    shop(plan).down()
+    release = shop(plan).recover()
+    assert (release and release.finished and release.finished.exit) == 5
+    assert (installed(shop(plan)), shop(plan).open_release()) == ({"web": "v1"}, paused.id)

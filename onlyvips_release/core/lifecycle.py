@@ -281,8 +281,7 @@ class Release:
             self.tracked_old, self.safe_weight = self.promoted, 100
 
     def _requested(self, event: Requested) -> None:
-        self.signal = event.signal or self.signal
-        self.signals += bool(event.signal)
+        self.signal, self.signals = event.signal or self.signal, self.signals + bool(event.signal)
         if event.what in ("pause", "promote") and self.phase in (Phase.PREPARING, Phase.CHECKING, Phase.SHIFTING):
             self.waiting = event
 
@@ -316,14 +315,15 @@ class Release:
 
     def _observed(self, event: Observed) -> None:
         self.observed = event
+        if self.phase is Phase.WATCHING and not self.replaced:  # after a take-over
+            self.replaced = tuple(i for i in event.instances if i.arm is Arm.STABLE and not self.keeps(i.service))
         for probe in event.probes:
-            failed = 0 if probe.status == 200 else self.failed_probes.get(probe.service, 0) + 1
-            self.failed_probes[probe.service] = failed
+            self.failed_probes[probe.service] = (probe.status != 200) * (1 + self.failed_probes.get(probe.service, 0))
 
     def _committed(self, event: Committed) -> None:
-        self.committed, self.safe_weight = True, event.safe_weight
         replaced = self.plan.services if self.one_act else self.plan.routed
         self.serving.update({s.name: UNPROVEN for s in replaced if not self.keeps(s.name)})
+        self.committed, self.safe_weight = True, 0 if self.routed_on(self.new) else event.safe_weight
 
     def _replaced(self, event: Replaced) -> None:
         self.replaced += event.instances
@@ -334,6 +334,7 @@ class Release:
     def _rolling_back(self, event: RollbackStarted) -> None:
         self.cause = self.cause or event
         self.smoke, self.tracked_old, self.stable_proven = {}, False, False
+        self.proven &= not self.routed_on(self.new)  # the canary track may be emptied by then
         self.safe_weight = 0 if not self.committed or self.first else self.safe_weight
         if self.phase is Phase.PROMOTING:
             self.serving.update({s.name: UNPROVEN for s in self.plan.unrouted if not self.keeps(s.name)})

@@ -22,7 +22,7 @@ from onlyvips_release.environment import Environment, inherited, read_environmen
 from onlyvips_release.errors import NotReady
 from onlyvips_release.guardian import guard, stand_by
 from onlyvips_release.state.files import open_log
-from onlyvips_release.state.journal import read_release
+from onlyvips_release.state.journal import read_release, unfinished
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.targets import open_target
 
@@ -81,14 +81,23 @@ def main(state: str, platform: str, release: str, fence: str) -> None:
     stand_alone()
     clock, layout = SystemClock(), Layout(Path(state), platform)
     environment = replace(read_environment(), state=layout.state)
-    plan = read_release(layout.journal(release), samples=False).release.plan
+    path = layout.journal(release)
+    plan = read_release(path, samples=False).release.plan
     target = open_target(plan, environment, clock)
     router = target.router(release, target.archive.token(release))
     notifier = Alerts()
     try:
         stand_by(int(fence), target.lease, router)
         say_ready()
-        guard(int(fence), target.lease, router, lambda _: target.archive.journal(release), clock, notifier)
+        guard(
+            int(fence),
+            target.lease,
+            router,
+            lambda _: target.archive.journal(release),
+            clock,
+            notifier,
+            lambda: unfinished(path),
+        )
     finally:
         target.lease.release()
         notifier.close(LAST_MESSAGES)

@@ -122,7 +122,7 @@ class ProcessWorkload:
         chosen = next((slot for slot in mine if slot.alive()), None)
         if chosen is None:
             name = mine[0].name if mine else self._free(slots)
-            chosen = self._start(self._emptied(name, slots), IDLE, revision)
+            chosen = self._start(self._emptied(name, slots), mine[0].part if mine else IDLE, revision)
             self._ready(chosen)
         slots = {**slots, chosen.name: chosen}
         slots = {n: replace(s, part=Arm.STABLE if s == chosen else IDLE) for n, s in slots.items()}
@@ -210,7 +210,6 @@ class ProcessWorkload:
                 return (self._ready(slot),)
         for slot in slots.values():
             self._stop(slot)
-        self._save({})
         return (self._ready(self._start(SLOTS[0], Arm.STABLE, revision)),)
 
     def _start(self, name: str, part: str, revision: Revision, weight: Percent = 0, restarts: int = 0) -> Slot:

@@ -143,8 +143,11 @@ class ToyRouter:
         self.set_weight(0)
 
     def revive(self) -> tuple[str, ...]:
-        """It never dies by itself."""
-        return ()
+        """It never dies by itself, but it may have been stopped."""
+        if self.running():
+            return ()
+        self.start()
+        return ("router",)
 
     def running(self) -> bool:
         """As written."""

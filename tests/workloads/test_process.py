@@ -288,3 +288,37 @@ def test_service_without_traffic_is_replaced_stop_first(tmp_path: Path) -> None:
     assert [i.revision for i in bot.inspect()] == ["v2"]
     bot.stop_all()
     lease.release()
+
+
+BREAKS = SERVER.replace('print("up"', 'os.path.exists(os.environ["SECRET"]) and sys.exit(3); print("up"')
+
+
+@pytest.mark.parametrize("routed", [True, False], ids=["routed", "without traffic"])
+def test_stable_that_cannot_start_after_it_was_stopped_stays_on_record(tmp_path: Path, routed: bool) -> None:
+    lease = FileLease(tmp_path / "live", SystemClock())
+    lease.acquire("test")
+    broken = tmp_path / "broken"
+    command = ("{python}", "-c", BREAKS, "{port}", "v1") if routed else ("{python}", "-c", BREAKS, "0", "v1")
+    v1 = Revision("v1", command)
+    service = Service(
+        "web",
+        canary=revision("v2"),
+        stable=v1,
+        routed=routed,
+        health=Health("/", timedelta(seconds=10)) if routed else None,
+        runs=Process(two_ports() if routed else (), timedelta(seconds=2), ("SECRET",)),
+    )
+    variables = {"SECRET": str(broken)}
+    workload = ProcessWorkload(service, Layout.at(tmp_path), lease, SystemClock(), variables)
+    workload.promote(v1)
+    workload.stop_all()
+    broken.touch()
+    with pytest.raises(NotReady, match="exited"):
+        workload.promote(v1)
+    assert workload.stable() == v1
+    workload.stop_all()
+    variables.clear()
+    with pytest.raises(Refused, match="SECRET is not set"):
+        workload.promote(v1)
+    assert workload.stable() == v1
+    lease.release()
