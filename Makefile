@@ -3,17 +3,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test slices check lint types contracts unit cluster long bench node clean
+.PHONY: demo test fast real slices check lint types contracts unit cluster faults long bench node clean
 
 demo: $(READY)  ## a good release promoted, a bad one rolled back (about a minute)
 	@$(BIN)/onlyvips-release demo
 
-test: $(READY)  ## what this machine can run, in ten minutes
-	$(BIN)/python -m pytest -m "not slice and not cluster"
+test: fast real  ## what this machine can run, in ten minutes
 	@$(BIN)/python -m tests.missing
 
+fast: $(READY)  ## the half of `make test` that needs processors only, on two of them
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not slice and not cluster" $(REPORT:%=--junitxml=%-fast.xml)
+
+real: $(READY)  ## the half of `make test` with real Envoys, processes and clocks, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slice and not cluster" $(REPORT:%=--junitxml=%-real.xml)
+
 slices: $(READY)  ## parts of the long tables, and the slowest releases: with `make test` that is all that CI runs
-	$(BIN)/python -m pytest -m slice
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slice and not cluster" $(REPORT:%=--junitxml=%-slices.xml)
+
+faults: $(READY)  ## a tenth of the seeded faults, another one for each commit: each must turn a fast test red
+	$(BIN)/python -m tests.faults --slice $$(git rev-parse HEAD)
 
 check: lint types contracts unit  ## seconds: before every commit
 
@@ -32,7 +40,7 @@ unit: $(READY)
 
 cluster: $(READY)  ## tests on a real Kubernetes cluster: root, Go and Debian packages (`.ci/cluster.sh prepare`)
 	$(BIN)/python -m tests.cluster build
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster $(REPORT:%=--junitxml=%-cluster.xml)
 
 node: .node/.ready  ## what the browser's tests need beside Chromium: Allure, and axe-core for accessibility
 
@@ -51,6 +59,7 @@ long: $(READY)  ## what does not fit into CI: once per issue, its table is commi
 	$(BIN)/python -m tests.e2e.faults
 	$(BIN)/python -m tests.suites.mutations --healthy 200
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/suites/test_hostile_suites.py
+	$(BIN)/python -m tests.crash.double
 	$(BIN)/python -m tests.cluster build node contour metrics-server
 	$(BIN)/python -m tests.cluster cycles 10
 	ONLYVIPS_LONG=1 $(BIN)/python -m pytest -q tests/cluster/test_metrics_server.py

@@ -18,187 +18,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from onlyvips_release.errors import (
-    Interrupted,
-    JournalError,
-    LeaseHeld,
-    LeaseLost,
-    NotConfirmed,
-    NotReady,
-    PlanError,
-    Problem,
-    Refused,
-    ReleaseError,
-    TargetError,
-    Unavailable,
-)
-
 if TYPE_CHECKING:
-    from onlyvips_release.core.events import (
-        BakePassed,
-        CanaryStarted,
-        Committed,
-        Event,
-        Finished,
-        GuardianActed,
-        Interfered,
-        Judged,
-        Noted,
-        Notified,
-        Observed,
-        Paused,
-        Phase,
-        Prepared,
-        Promoted,
-        Replaced,
-        Requested,
-        Restored,
-        Resumed,
-        RollbackStarted,
-        RolledBack,
-        Sampled,
-        Shifted,
-        SmokePassed,
-        Started,
-        StepPassed,
-        SuiteRan,
-        Unconfirmed,
-        Watched,
-    )
-    from onlyvips_release.core.lifecycle import (
-        Release,
-    )
-    from onlyvips_release.core.limits import (
-        ErrorLimits,
-        GaugeLimits,
-        JudgePlan,
-        Line,
-        SloLimits,
-    )
-    from onlyvips_release.core.model import (
-        Arm,
-        Verdict,
-    )
-    from onlyvips_release.core.plan import (
-        MINUTE,
-        SECOND,
-        Accept,
-        Health,
-        Identity,
-        OnInconclusive,
-        ReleasePlan,
-        Revision,
-        Service,
-        Step,
-        Suite,
-    )
-    from onlyvips_release.platform import (
-        Platform,
-    )
-    from onlyvips_release.targets.parts import (
-        External,
-        Process,
-    )
+    from onlyvips_release.core.events import *
+    from onlyvips_release.core.lifecycle import Release
+    from onlyvips_release.core.limits import *
+    from onlyvips_release.core.model import Arm, Verdict
+    from onlyvips_release.core.plan import *
+    from onlyvips_release.errors import *  # type: ignore[assignment]  # `Interfered` is the event
+    from onlyvips_release.platform import Platform
+    from onlyvips_release.targets.parts import External, Process
 
 __version__ = "0.1.0"
 
-SURFACE = {
-    "platform": """
-        Platform
-    """,
-    "core.events": """
-        Event Phase BakePassed CanaryStarted Committed Finished GuardianActed Interfered Judged Noted Notified
-        Observed Paused Prepared Promoted Replaced Requested Restored Resumed RollbackStarted RolledBack
-        Sampled Shifted SmokePassed Started StepPassed SuiteRan Unconfirmed Watched
-    """,
-    "core.lifecycle": """
-        Release
-    """,
-    "core.model": """
-        Arm Verdict
-    """,
-    "core.limits": """
-        ErrorLimits GaugeLimits JudgePlan Line SloLimits
-    """,
-    "core.plan": """
-        MINUTE SECOND Accept Health Identity OnInconclusive ReleasePlan Revision Service Step Suite
-    """,
-    "targets.parts": """
-        External Process
-    """,
-}
-"""By module: the names that are loaded from there when they are asked for."""
+MODULES = (
+    *("errors", "core.plan", "core.limits", "core.model", "core.events", "core.lifecycle"),
+    *("targets.parts", "platform"),
+)
+"""Where the public names are found, what is slow to load last."""
 
-__all__ = [
-    "MINUTE",
-    "SECOND",
-    "Accept",
-    "Arm",
-    "BakePassed",
-    "CanaryStarted",
-    "Committed",
-    "ErrorLimits",
-    "Event",
-    "External",
-    "Finished",
-    "GaugeLimits",
-    "GuardianActed",
-    "Health",
-    "Identity",
-    "Interfered",
-    "Interrupted",
-    "JournalError",
-    "JudgePlan",
-    "Judged",
-    "LeaseHeld",
-    "LeaseLost",
-    "Line",
-    "NotConfirmed",
-    "NotReady",
-    "Noted",
-    "Notified",
-    "Observed",
-    "OnInconclusive",
-    "Paused",
-    "Phase",
-    "PlanError",
-    "Platform",
-    "Prepared",
-    "Problem",
-    "Process",
-    "Promoted",
-    "Refused",
-    "Release",
-    "ReleaseError",
-    "ReleasePlan",
-    "Replaced",
-    "Requested",
-    "Restored",
-    "Resumed",
-    "Revision",
-    "RollbackStarted",
-    "RolledBack",
-    "Sampled",
-    "Service",
-    "Shifted",
-    "SloLimits",
-    "SmokePassed",
-    "Started",
-    "Step",
-    "StepPassed",
-    "Suite",
-    "SuiteRan",
-    "TargetError",
-    "Unavailable",
-    "Unconfirmed",
-    "Verdict",
-    "Watched",
-    "__version__",
+__all__ = [  # noqa: RUF022
+    "Accept", "Arm", "BakePassed", "CanaryStarted", "Committed", "ErrorLimits", "Event", "External", "Finished",
+    "GaugeLimits", "GuardianActed", "Health", "Identity", "Interfered", "Interrupted", "JournalError", "JudgePlan",
+    "Judged", "LeaseHeld", "LeaseLost", "Line", "MINUTE", "NotConfirmed", "NotReady", "Noted", "Notified",
+    "Observed", "OnInconclusive", "Paused", "Phase", "PlanError", "Platform", "Prepared", "Problem", "Process",
+    "Promoted", "Refused", "Release", "ReleaseError", "ReleasePlan", "Replaced", "Requested", "Restored", "Resumed",
+    "Revision", "RollbackStarted", "RolledBack", "SECOND", "Sampled", "Service", "Shifted", "SloLimits",
+    "SmokePassed", "Started", "Step", "StepPassed", "Suite", "SuiteRan", "TargetError", "Unavailable",
+    "Unconfirmed", "Verdict", "Watched", "__version__",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in SURFACE.items():
-        if name in names.split():
-            return getattr(import_module(f"onlyvips_release.{module}"), name)
+    for module in MODULES if name in __all__ else ():
+        found = import_module(f"onlyvips_release.{module}")
+        if hasattr(found, name) and not (name == "Interfered" and module == "errors"):
+            return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ import sys
 
 PARTS = {
     "Docker engine": ("dockerd", "no test needs it yet"),
-    "Kubernetes cluster": ("kube-apiserver", "no test needs it yet"),
+    "Kubernetes cluster": ("containerd", "the cluster's tests, as root: .ci/cluster.sh prepare, then make cluster"),
     "Chromium": ("chromium", "reports in a browser: apt-get install chromium, then make node"),
     "Prometheus": ("prometheus", "no test needs it yet"),
 }

@@ -198,6 +198,20 @@ def test_rollback_to_before_a_service_came_leaves_that_service_alone(to: str | N
     assert installed(platform) == {"web": "v2", "blog": "v2" if to is None else "v3"}
 
 
+@pytest.mark.parametrize("names", [("web",), ("web", "blog", "extra")], ids=["fewer services", "more services"])
+def test_rollback_uses_the_plan_that_is_in_force_whatever_the_plan_file_names(
+    names: tuple[str, ...], shop: Shop
+) -> None:
+    both = ("web", "blog")
+    up(shop(plan_of("v2", "v1", both)))
+    run(shop(plan_of("v2", names=both)))
+    back = shop(plan_of("v9", names=names)).rollback(guardian=False)
+    assert back is not None
+    assert back.finished is not None
+    assert back.finished.exit == 0, back.finished
+    assert installed(shop(plan_of("v9", names=both))) == {"web": "v1", "blog": "v1"}
+
+
 def test_rollback_to_a_release_with_a_service_that_has_gone_restores_the_others(shop: Shop) -> None:
     both = ("web", "blog")
     up(shop(plan_of("v2", "v1", both)))

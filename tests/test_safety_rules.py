@@ -832,3 +832,14 @@ def test_no_evidence_of_harm_is_no_excuse_for_a_silent_canary() -> None:
 def quick(**changes: object) -> ReleasePlan:
     """One service, one minute."""
     return make_plan(services=(service("miniapp", 1),), steps=(Step(10, MINUTE),), **changes)
+
+
+def test_guardian_watches_the_replacement_of_stable_also_where_no_canary_track_can_be_had() -> None:
+    world, guarded = stopped(good(Traits(in_place=True)), "workload.stopped backend-api"), list[bool]()
+    rebooted(world)
+    world.never_ready = {"backend-api", "miniapp"}
+    world.on_call = lambda name: guarded.append(world.guarded == world.fence) if "workload.stopped" in name else None
+    take_over(world, "recover", Point())
+    assert guarded
+    assert all(guarded[:2])
+    assert all_on(world, "v1")

@@ -225,9 +225,8 @@ class Release:
                 self._canary_started(event)
             case SuiteRan(result):
                 self._suite(result)
-            case SmokePassed() | BakePassed():
-                if self.phase is not Phase.WATCHING:
-                    self.smoke, self.attempts = {}, {}
+            case SmokePassed() | BakePassed() if self.phase is not Phase.WATCHING:
+                self.smoke, self.attempts = {}, {}
             case StepPassed():
                 self.step += 1
             case Shifted():
@@ -310,17 +309,16 @@ class Release:
         self.weight, self.stable_proven = event.weight, event.proven
 
     def _sampled(self, event: Sampled) -> None:
-        watching = self.phase is Phase.WATCHING
         before, self.trouble = self.evidence.troubled_total, event.trouble
-        self.evidence.fold(event, self.weight or 0, watching=watching)
+        self.evidence.fold(event, self.weight or 0, watching=self.phase is Phase.WATCHING)
         if self.evidence.troubled_total == before:
             self.reported = ""
 
     def _observed(self, event: Observed) -> None:
         self.observed = event
         for probe in event.probes:
-            failed = self.failed_probes.get(probe.service, 0)
-            self.failed_probes[probe.service] = 0 if probe.status == 200 else failed + 1
+            failed = 0 if probe.status == 200 else self.failed_probes.get(probe.service, 0) + 1
+            self.failed_probes[probe.service] = failed
 
     def _committed(self, event: Committed) -> None:
         self.committed, self.safe_weight = True, event.safe_weight
@@ -336,13 +334,10 @@ class Release:
     def _rolling_back(self, event: RollbackStarted) -> None:
         self.cause = self.cause or event
         self.smoke, self.tracked_old, self.stable_proven = {}, False, False
-        if not self.committed or self.first:
-            self.safe_weight = 0
+        self.safe_weight = 0 if not self.committed or self.first else self.safe_weight
         if self.phase is Phase.PROMOTING:
             self.serving.update({s.name: UNPROVEN for s in self.plan.unrouted if not self.keeps(s.name)})
         self.weight = None
-
-    # --- what follows from it -------------------------------------------------------------------------------------
 
     def keeps(self, service: str) -> bool:
         """Whether this service stays as it is: a first installation beside it, or a rollback of the others."""
@@ -350,7 +345,7 @@ class Release:
 
     @property
     def installed(self) -> dict[str, str]:
-        """The revisions that users can be sent back to; a service that is installed for the first time has none."""
+        """The revisions that users can be sent back to."""
         return {name: revision for name, revision in self.old.items() if revision}
 
     def routed_on(self, revisions: Mapping[str, str]) -> bool:
@@ -390,9 +385,6 @@ def fold(events: Iterable[Event]) -> Release:
     for event in events:
         release.apply(event)
     return release
-
-
-replay = fold
 
 
 def diagram() -> str:

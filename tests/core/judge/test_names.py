@@ -22,10 +22,10 @@ def test_name_that_the_judge_does_not_have_is_an_attribute_error() -> None:
 
 def test_journal_without_its_samples_is_read_without_a_judge() -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom onlyvips_release.core.lifecycle import replay\n"
+        "import sys\nfrom pathlib import Path\nfrom onlyvips_release.core.lifecycle import fold\n"
         "from onlyvips_release.state.journal import FileJournal\n"
         "path = next(Path('tests/reporting/releases/promoted').glob('*/journal.jsonl'))\n"
-        "print(replay(FileJournal(path).read(samples=False)).phase)\n"
+        "print(fold(FileJournal(path).read(samples=False)).phase)\n"
         "print('onlyvips_release.core.judge.decision' in sys.modules, 'statistics' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
