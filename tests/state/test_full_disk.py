@@ -61,7 +61,7 @@ def test_file_that_cannot_be_replaced_stays_as_it_was_and_nothing_lies_beside_it
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync") if fails == "fsync" else (Path, "rename")), refuse)
+        patch.setattr(os if fails == "fsync" else Path, fails, refuse)
         with pytest.raises(OSError, match="No space left"):
             write_whole(path, b"after")
     assert path.read_bytes() == b"before"
