@@ -12,16 +12,17 @@ import pytest
 
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
-from onlyvips_release.core.lifecycle import Release
+from onlyvips_release.core.lifecycle import Release, fold
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
+from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.core.proof import is_right, moved, prove
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed, NotReady, Unavailable
 from onlyvips_release.runner import Runner
 from tests.testing.crash_world import Point, all_on, begin, carry_out, good, rebooted, regretted, started, take_over
 from tests.testing.plans import make_plan, service
-from tests.testing.simulated_ports import SimChecks, SimProber, SimRun
+from tests.testing.simulated_ports import SimChecks, SimLease, SimProber, SimRun
 from tests.testing.simulation import Traits, World
 
 MINUTE = timedelta(minutes=1)
@@ -832,3 +833,61 @@ def test_no_evidence_of_harm_is_no_excuse_for_a_silent_canary() -> None:
 def quick(**changes: object) -> ReleasePlan:
     """One service, one minute."""
     return make_plan(services=(service("miniapp", 1),), steps=(Step(10, MINUTE),), **changes)
+
+
+def test_guardian_watches_the_replacement_of_stable_also_where_no_canary_track_can_be_had() -> None:
+    world, guarded = stopped(good(Traits(in_place=True)), "workload.stopped backend-api"), list[bool]()
+    rebooted(world)
+    world.never_ready = {"backend-api", "miniapp"}
+    world.on_call = lambda name: guarded.append(world.guarded == world.fence) if "workload.stopped" in name else None
+    take_over(world, "recover", Point())
+    assert guarded
+    assert all(guarded[:2])
+    assert all_on(world, "v1")
+
+
+def test_journal_that_cannot_be_written_in_a_restore_is_not_confirmed_while_users_are_on_the_canary_track() -> None:
+    world = watching()
+    world.error_rate = lambda name, revision, at: float(revision == "v2" and promoted(world))
+
+    def full(name: str) -> None:
+        if name == "journal.append CanaryStarted" and "RollbackStarted" in names(world):
+            raise JournalError("no space left")
+
+    world.on_call = full
+    with pytest.raises(NotConfirmed, match="no space left"):
+        carry_out(world)
+    assert world.weight == 100
+    assert not world.unanswered()
+
+
+def test_claim_that_is_lost_while_users_are_on_the_canary_is_exit_4() -> None:
+    world = World(make_plan(), rps=100)
+
+    def lose(name: str) -> None:
+        if name == "source.sample" and world.time > 60 and world.fence == 1:
+            world.fence = 2
+
+    world.on_call = lose
+    release = carry_out(world)
+    assert release.finished is not None
+    assert (release.finished.exit, world.weight) == (4, 10)
+
+
+def test_take_over_waits_until_what_it_started_answers() -> None:
+    world = stopped(good(Traits()), "source.sample")
+    rebooted(world)
+    world.on_call, began = (lambda name: None), world.time
+
+    def late(world: World, arm: Arm, probe: Probe) -> Probe:
+        return replace(probe, status=503) if world.time < began + 10 else probe
+
+    release = fold(world.journal)
+    prober = ChangedProber(world, change=late)
+    lease = SimLease(world)
+    lease.acquire("resume")
+    runner, recorded = Runner(release, replace(world.ports_of(lease), prober=prober)), list[float]()
+    runner.on_event = lambda event: recorded.append(world.time)
+    runner.run(*after_takeover(release, Request("resume", "ops")))
+    assert recorded[0] >= began + 10
+    assert ended(release, Phase.PROMOTED, 0)

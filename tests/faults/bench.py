@@ -53,13 +53,13 @@ class Run:
 
 
 class Bench:
-    """One copy. `run` runs tests in it; `broken` puts a fault into it meanwhile."""
+    """One copy, below `folder`. `run` runs tests in it; `broken` puts a fault into it meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         with suppress(OSError):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # whatever a run leaves behind is below us
-        self.folder = tempfile.TemporaryDirectory(prefix="ov-fault-")
-        self.root = Path(self.folder.name) / "copy"
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
+        self.root = self.folder / "copy"
         shutil.copytree(ROOT, self.root, ignore=shutil.ignore_patterns(*UNCOPIED))
 
     @contextmanager
@@ -76,7 +76,7 @@ class Bench:
 
     def run(self, files: Iterable[str], order: Sequence[str] | None = None, *, trace: bool = False) -> Run:
         """The fast tests of these files; with `order` only these, in this order, until one fails."""
-        home = Path(tempfile.mkdtemp(dir=self.folder.name))
+        home = Path(tempfile.mkdtemp(dir=self.folder))
         result, wanted = home / "result.json", home / "order.json"
         command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.faults.plugin"]
         command += ["-m", "not slow", "--timeout", str(TEST_WITHIN), *([] if order is None else ["-x"]), *files]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -38,7 +39,8 @@ class Hunters:
     """The workers, each with its own copy of the repository."""
 
     def __init__(self) -> None:
-        self.pool = ProcessPoolExecutor(WORKERS, initializer=_begin)
+        self.folder = tempfile.TemporaryDirectory(prefix="ov-faults-")
+        self.pool = ProcessPoolExecutor(WORKERS, initializer=_begin, initargs=(self.folder.name,))
 
     def control(self, files: Iterable[str], *, traced: bool) -> Tests:
         """Every fast test of these files, without a fault. Raises Red when one fails."""
@@ -65,8 +67,9 @@ class Hunters:
             yield begun[done], done.result()
 
     def close(self) -> None:
-        """No worker is left."""
+        """No worker and no copy is left."""
         self.pool.shutdown(cancel_futures=True)
+        self.folder.cleanup()
 
 
 def groups(broken: Broken, tests: Tests, hint: str = "") -> list[list[str]]:
@@ -108,9 +111,9 @@ def files_for(faults: Iterable[Broken]) -> set[str]:
 bench: Bench
 
 
-def _begin() -> None:
+def _begin(folder: str) -> None:
     global bench  # noqa: PLW0603 (a worker has one copy for all that it does)
-    bench = Bench()
+    bench = Bench(folder)
 
 
 def _control(files: Sequence[str], traced: bool) -> Run:

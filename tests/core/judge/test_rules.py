@@ -331,6 +331,7 @@ def test_instance_that_is_named_twice_counts_once() -> None:
     ingest = Ingest()
     ingest.take("s", Arm.CANARY, [Series("i", "0", 10, 0)])
     assert ingest.take("s", Arm.CANARY, [Series("i", "0", 15, 1), Series("i", "0", 99, 9)]) == Side(1, 6)
+    assert ingest.take("s", Arm.CANARY, [Series("i", "0", 20, 1)]) == Side(0, 5)
 
 
 def test_memory_of_an_arm_is_that_of_one_instance() -> None:
