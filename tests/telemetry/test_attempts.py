@@ -60,6 +60,22 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path)
 
 
+def test_lines_that_were_written_between_the_last_look_and_the_turn_are_counted(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = log.reader._turned
+
+    def turn() -> bool:
+        log.write(line() * 2)
+        log.turn()
+        log.write(line())
+        return turned()
+
+    log.write(line())
+    monkeypatch.setattr(log.reader, "_turned", turn)
+    assert log.read() == (4, 0)
+
+
 def test_answers_are_counted_by_bucket_and_endpoint(log: Log) -> None:
     log.write(line(took=1000) * 3 + line(CANARY, took=51_000) + line(CANARY, took=51_001) + line(took=90_000_000_000))
     log.read()
