@@ -14,11 +14,13 @@ test: fast real  ## what this machine can run, in ten minutes
 fast: $(READY)  ## the half of `make test` that needs processors only, on two of them
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not slice and not cluster" $(REPORT:%=--junitxml=%-fast.xml)
 
-real: $(READY)  ## the half of `make test` with real Envoys, processes and clocks, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slice and not cluster" $(REPORT:%=--junitxml=%-real.xml)
+real: $(READY)  ## the half of `make test` with real Envoys, processes and clocks, two files at a time where they can
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slice and not cluster and not alone" $(REPORT:%=--junitxml=%-real.xml)
+	$(BIN)/python -m pytest -m "slow and not slice and alone" $(REPORT:%=--junitxml=%-alone.xml)
 
 slices: $(READY)  ## parts of the long tables, and the slowest releases: with `make test` that is all that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slice and not cluster" $(REPORT:%=--junitxml=%-slices.xml)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slice and not cluster and not alone" $(REPORT:%=--junitxml=%-slices.xml)
+	$(BIN)/python -m pytest -m "slice and alone" $(REPORT:%=--junitxml=%-slices-alone.xml)
 
 faults: $(READY)  ## a tenth of the seeded faults, another one for each commit: each must turn a fast test red
 	$(BIN)/python -m tests.faults --slice $$(git rev-parse HEAD)

@@ -25,9 +25,24 @@ SLICES = (
 )
 
 
+ALONE = ("suites/test_hostile_suites.py",)
+"""Files whose deadlines leave no room for another file beside them."""
+
+LONGEST = ("e2e/test_release.py", "crash", "e2e")
+"""Files that take minutes: begun first, so that no processor is idle at the end."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Before `-m` looks at the marks."""
     for item in items:
-        if any(item.path.is_relative_to(Path(__file__).parent / part) for part in SLICES):
+        if any(within(item, part) for part in SLICES):
             item.add_marker(pytest.mark.slice)
+        if any(within(item, part) for part in ALONE):
+            item.add_marker(pytest.mark.alone)
+    items.sort(key=lambda item: next((n for n, part in enumerate(LONGEST) if within(item, part)), len(LONGEST)))
+
+
+def within(item: pytest.Item, part: str) -> bool:
+    """Whether a test stands in this file or folder below tests/."""
+    return item.path.is_relative_to(Path(__file__).parent / part)

@@ -203,6 +203,10 @@ def test_journal_of_the_first_version_is_still_read() -> None:
     assert any(isinstance(e, events.Paused) and not e.approval for e in FileJournal(SAMPLE).read())
 
 
+IMPLIED = (events.SmokePassed, events.StepPassed, events.BakePassed)
+"""Events that version 1, of which the sample is, left out of its journals."""
+
+
 @pytest.mark.slow
 def test_power_cut_at_any_byte_leaves_a_journal_that_can_be_gone_on_with(tmp_path: Path) -> None:
     """Written but not fsynced: any part of the end may be missing. What is left is whole events, oldest first."""
@@ -212,7 +216,7 @@ def test_power_cut_at_any_byte_leaves_a_journal_that_can_be_gone_on_with(tmp_pat
         path.write_bytes(data[:size])
         found = list(FileJournal(path).read())
         assert found == whole[: len(found)]
-        assert len(found) == data[:size].count(b"\n")
+        assert len([event for event in found if not isinstance(event, IMPLIED)]) == data[:size].count(b"\n")
         assert unfinished(path) == (0 < len(found) < len(whole))
         FileJournal(path, SystemClock(), 9).append(events.Noted("went on"))
         assert list(FileJournal(path).read()) == [*found, events.Noted("went on")]
