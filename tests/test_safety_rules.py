@@ -891,3 +891,19 @@ def test_take_over_waits_until_what_it_started_answers() -> None:
     runner.run(*after_takeover(release, Request("resume", "ops")))
     assert recorded[0] >= began + 10
     assert ended(release, Phase.PROMOTED, 0)
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(40, 3), (80, 4)])
+def test_rollback_that_fails_is_tried_again_for_a_minute(seconds: float, code: int) -> None:
+    world, failed = World(make_plan(), rps=100, error_rate=lambda s, r, at: float(r == "v2")), list[float]()
+
+    def refuse(name: str) -> None:
+        if name == "router.set_weight" and "RollbackStarted" in names(world):
+            failed.append(world.time)
+            if world.time < failed[0] + seconds:
+                raise NotConfirmed("planted")
+
+    world.on_call = refuse
+    release = carry_out(world)
+    assert ended(release, Phase.ROLLED_BACK if code == 3 else Phase.ROLLING_BACK, code)
+    assert world.time - failed[0] == pytest.approx(min(seconds, 60), abs=10)

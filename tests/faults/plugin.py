@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -86,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
         GUARDED.append(True)
         config.pluginmanager.register(Report(), "onlyvips-fault")
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
         guard_strangers(int(os.environ[WORKER]))
 
 
