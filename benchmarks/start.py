@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.table import Row, show
 
-BAR = 150.0
-"""Milliseconds of CPU."""
+BAR = {"--help": 150.0, "--version": 150.0, "status": 150.0, "recover": 350.0}
+"""Milliseconds of CPU. `recover` loads the target and asks the router and every service whether users are answered; the
+150 ms that it had before it did so are still wanted."""
 
 ENDED = Path(__file__).parents[1] / "tests" / "reporting" / "releases" / "promoted"
 """A release that ended: `status` reads its journal, `recover` has nothing to do."""
@@ -36,7 +37,7 @@ def main() -> int:
         rows = [Row("bare Python", f"{min(cpu('-c', 'pass') for _ in range(9)):.0f} ms", "-", True)]
         for words in ("--help", "--version", "status", "recover"):
             figure = min(cpu("-m", "onlyvips_release", words) for _ in range(9))
-            rows.append(Row(words, f"{figure:.0f} ms CPU", f"<= {BAR:.0f} ms", figure <= BAR))
+            rows.append(Row(words, f"{figure:.0f} ms CPU", f"<= {BAR[words]:.0f} ms", figure <= BAR[words]))
     return show("Start of commands (`python -m benchmarks.start`)", rows)
 
 

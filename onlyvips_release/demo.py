@@ -34,7 +34,10 @@ def demo(echo: Callable[[str], None], *, keep: bool = False) -> int:
     clock.listen()
     with demo_folder(echo, clock, keep=keep) as (environment, folder, ports):
         echo("== installing v1: four services behind a router")
-        platform(folder, environment, clock, ports).up(echo)
+        installed = platform(folder, environment, clock, ports).up(echo)
+        if installed and installed.finished and installed.phase is not Phase.PROMOTED:
+            echo(f"== v1: {installed.finished.sentence}")
+            return installed.finished.exit
         load = Load(url=f"http://127.0.0.1:{ports['ROUTER']}", rate=RATE, seconds=150)
         try:
             echo(f"== {RATE} user requests a second; now release v2, which is good")

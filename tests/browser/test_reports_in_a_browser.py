@@ -133,7 +133,7 @@ def test_allure_has_the_history_of_the_decision_and_calls_nobody(chrome: Chrome,
     published(tmp_path)
     env = {**os.environ, "PATH": f"{NODE / '.bin'}:{os.environ['PATH']}"}
     for name in ("r0001", "r0003"):
-        page = tmp_path / name / "allure" / "index.html"
+        page = tmp_path / "e2e" / name / "allure" / "index.html"
         assert allure_html(Reports(tmp_path, "e2e"), name, env) == f"Allure HTML: {page}"
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(lines) == 2
