@@ -187,7 +187,11 @@ def through_router(name: str, arm: Arm, context: ServiceContext) -> Target:
     """A target behind the release's router, whose arms the pins choose. A service without traffic has no URL."""
     if not context.url:
         return Target(name, arm, {}, {}, context)
-    headers = {a: {"Host": context.host, "x-onlyvips-pin": pin} for a, pin in context.pins.items()}
+    headers = {
+        a: {"Host": context.host, "x-onlyvips-pin": pin}
+        for a, pin in context.pins.items()
+        if a != "stable" or context.revisions.get(a)
+    }
     return Target(name, arm, dict.fromkeys(headers, context.url), headers, context)
 
 
