@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Where this is set each of the thousands of commands that tests start compiles the library again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test fast real slices check lint types contracts unit cluster faults long bench node clean
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.core.target import Target
-from onlyvips_release.errors import NotConfirmed, Unavailable
+from onlyvips_release.errors import Interfered, NotConfirmed, TargetError, Unavailable
 
 Tell = Callable[[str], None]
 
@@ -24,7 +24,7 @@ SERVES, BROKEN, DOWN = "serves", "broken", "down"
 
 def serve(target: Target, plan: ReleasePlan, serving: Mapping[str, Revision], tell: Tell) -> None:
     """Users are on these revisions: start what does not run, send users there, prove it."""
-    workload, token = target.workload, secrets.token_hex(16)
+    workload, token = target.workload, os.urandom(16).hex()
     router, prober = target.router("up", token), target.prober(token)
     target.lease.renew(ACT, 0)
     workload.promote(serving)
@@ -112,6 +112,20 @@ def refused(target: Target, plan: ReleasePlan) -> list[str]:
     serve_now = {i.service for i in instances if i.serves}
     dead = [s.name for s in plan.unrouted if s.name in stable and s.name not in serve_now]
     return [*(f"{p.service}: {proof.answer_of(p)}" for p in probes), *(f"{name} does not run" for name in dead)]
+
+
+def at_rest(target: Target, plan: ReleasePlan) -> bool:
+    """Whether `recover` has nothing to do where no release is open: all users are on stable, which answers them.
+
+    It only looks: where something is in doubt, False.
+    """
+    try:
+        if (state := state_of(target)) == SERVES:
+            answered = bool(target.workload.stable()) and not refused(target, plan)
+            return answered and target.router().read_weight() == 0
+    except (TargetError, Interfered):
+        return False
+    return state == DOWN
 
 
 def stable_of(target: Target) -> list[Instance]:

@@ -65,15 +65,20 @@ def standing(release: Release) -> dict[str, Any]:
 
 
 def idle(layout: Layout, environment: Environment) -> bool:
-    """Whether `recover` has nothing to do here: nothing was ever installed, or `down` came last."""
+    """Whether `recover` has nothing to do: nothing was ever installed, `down` came last, or all users are served."""
     journals = layout.journals()
     if not journals:
         return True
+    from onlyvips_release.between import at_rest  # noqa: PLC0415 - `status` does not need it
+
     reading = read_release(journals[-1], samples=False)
     if reading.unfinished or not reading.release.id:
         return False
-    claim = open_target(reading.release.plan, environment, SystemClock()).lease.look()
-    return claim is not None and claim.released and claim.what == "down"
+    plan = reading.release.plan
+    target = open_target(plan, environment, SystemClock())
+    if (claim := target.lease.look()) and not claim.released:
+        return False
+    return (claim is not None and claim.what == "down") or at_rest(target, plan)
 
 
 def live(layout: Layout, environment: Environment, seconds: float = 1.0) -> dict[str, Any]:

@@ -7,7 +7,7 @@ where a newer plan file exists by now.
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -263,7 +263,7 @@ class Platform:
             return self._check(name, arm, "check")
 
     def _check(self, name: str, arm: Arm, release: str) -> SuiteResult:
-        token = secrets.token_hex(16)
+        token = os.urandom(16).hex()
         router = self.target.router(release, token)
         router.set_weight(router.read_weight())
         suite = self.plan.smoke if name == "smoke" else self.plan.canary

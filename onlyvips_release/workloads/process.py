@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import json
 import signal
 import subprocess
@@ -311,6 +310,8 @@ def load_slot(value: Mapping[str, object]) -> Slot:
 
 def ask(port: int, path: str) -> str:
     """One GET to an instance itself: `HTTP 200`, or what went wrong."""
+    import http.client  # noqa: PLC0415 - slow to import, and `recover` rarely needs it
+
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path, headers={"User-Agent": "onlyvips-release"})

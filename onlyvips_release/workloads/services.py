@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -118,8 +117,10 @@ def side_by_side(calls: Sequence[Callable[[], Result]], clock: Clock) -> list[Re
     """
     if len(calls) < 2:
         return [call() for call in calls]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and `recover` rarely needs it
+
     interrupted: Interrupted | None = None
-    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+    with ThreadPoolExecutor(len(calls)) as pool:
         pending = [pool.submit(call) for call in calls]
         while not interrupted and not all(one.done() for one in pending):
             try:
