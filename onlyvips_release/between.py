@@ -12,7 +12,7 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, Instance
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.core.target import Target
-from onlyvips_release.errors import Interfered, NotConfirmed, TargetError, Unavailable
+from onlyvips_release.errors import Interfered, NotConfirmed, Refused, TargetError, Unavailable
 
 Tell = Callable[[str], None]
 
@@ -112,6 +112,21 @@ def refused(target: Target, plan: ReleasePlan) -> list[str]:
     serve_now = {i.service for i in instances if i.serves}
     dead = [s.name for s in plan.unrouted if s.name in stable and s.name not in serve_now]
     return [*(f"{p.service}: {proof.answer_of(p)}" for p in probes), *(f"{name} does not run" for name in dead)]
+
+
+def refuse_left_out(target: Target, in_force: ReleasePlan, plan: ReleasePlan) -> None:
+    """Raise Refused where a service serves by the plan in force that `plan` leaves out. `target`: of that in force."""
+    names = {service.name for service in plan.services}
+    if names.issuperset(service.name for service in in_force.services):
+        return
+    answered = {probe.service for probe in target.prober("").probe(None, 1) if probe.status == 200}
+    unrouted = {service.name for service in in_force.unrouted}
+    running = {i.service for i in stable_of(target) if i.serves and i.service in unrouted}
+    if left := sorted((answered | running) - names):
+        raise Refused(
+            f"users are on {', '.join(left)}, which this plan leaves out: the router would refuse them",
+            remedy="add it to the plan; to take it off: onlyvips-release down PLAN, then up PLAN",
+        )
 
 
 def at_rest(target: Target, plan: ReleasePlan) -> bool:

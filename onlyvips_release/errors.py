@@ -7,7 +7,7 @@ ReleaseError
 ├── LeaseLost        our claim was taken; nothing may be written any more
 ├── JournalError     the record of a release cannot be read or written   exit 1
 ├── Interfered       somebody else changed what the release owns
-├── TargetError      an act on the target failed
+├── TargetError      an act on the target failed                         exit 4
 │   ├── NotReady     an instance did not become ready in its time
 │   ├── Unavailable  router or source does not answer
 │   └── NotConfirmed a write was not seen in force in its time
@@ -85,7 +85,9 @@ class Interfered(ReleaseError):
 
 
 class TargetError(ReleaseError):
-    """An act on the target failed."""
+    """An act on the target failed. Where no release turns it into its own end, nobody knows what users get."""
+
+    exit_code = 4
 
 
 class NotReady(TargetError):
@@ -98,8 +100,6 @@ class Unavailable(TargetError):
 
 class NotConfirmed(TargetError):
     """A write was not seen in force at the data plane in its time."""
-
-    exit_code = 4
 
 
 class Interrupted(ReleaseError):

@@ -14,7 +14,7 @@ from onlyvips_release.errors import PlanError, Problem, Refused
 WATCH = timedelta(seconds=15)
 """Longest watch of a first installation: no users were there before it whom a longer one could protect."""
 
-Revisions = dict[str, dict[Arm, str]]
+Revisions = Mapping[str, Mapping[Arm, str]]
 """service -> arm -> name of its revision, "" = none."""
 
 

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from onlyvips_release import between
-from onlyvips_release import forecast as outlook
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Revision
-from onlyvips_release.core.policy import after_takeover
+from onlyvips_release.core.policy import after_takeover, too_late
 from onlyvips_release.core.ports import Guardian, SuiteRequest
-from onlyvips_release.core.suite import SuiteContext, service_contexts
 from onlyvips_release.core.target import Target
 from onlyvips_release.environment import Environment, caller, read_environment
-from onlyvips_release.errors import JournalError, NotConfirmed, NotReady, Refused
+from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed, NotReady, Refused
 from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.installation import installation, may_be_released, new_services
 from onlyvips_release.runner import Runner
@@ -61,12 +59,13 @@ class Platform:
         environment: Environment | None = None,
         clock: SystemClock | None = None,
     ) -> None:
-        self.plan, self.sha256 = plan, sha256
+        self.plan = plan
         self.folder = (folder or Path.cwd()).absolute()
         self.environment = environment or read_environment()
         self.clock = clock or SystemClock()
         self.guardian: Guardian = NoGuardian()
-        self.parts = wire(plan, self.folder, self.environment, self.clock)
+        self.signal = 0
+        self.parts = wire(plan, self.folder, self.environment, self.clock, sha256)
 
     @classmethod
     def load(
@@ -113,9 +112,10 @@ class Platform:
         """
         with self._held("up"):
             if name := self.open_release():
-                release = self._reading(name).release
+                release = self._begun(name).release
                 between.serve_open(self.parts.for_plan(release.plan).target, release, tell)
                 return None
+            self._refuse_left_out(self.past())
             serving = self.target.workload.stable()
             new = self.target.workload.resolve(new_services(self.plan, serving))
             self.target.router().start()
@@ -126,7 +126,8 @@ class Platform:
                 self._prove_by_smoke(tell)
                 return None
             plan, revisions = installation(self.plan, serving, new)
-            release = self._begin(plan, revisions, on_event, guardian, first=True)
+            started = self.parts.for_plan(plan).started(revisions, first=True)
+            release = self._begin(started, on_event=on_event, guardian=guardian)
             between.remove_router(self.target, tell)
             return release
 
@@ -137,7 +138,12 @@ class Platform:
             raise NotReady(f"stable does not pass its smoke tests: {result.reason}", remedy=f"read {result.report}")
 
     def supervise(self, tell: Tell = lambda _: None) -> None:
-        """Start again whatever dies between releases, until interrupted or taken down; a release looks after itself."""
+        """Start again whatever dies between releases, until interrupted or taken down; a release looks after itself.
+
+        A signal that came during the last `up` counts: it raises Interrupted at once.
+        """
+        if self.signal:
+            raise Interrupted(self.signal)
         while (state := between.state_of(self.target)) != between.DOWN:
             if state == between.BROKEN and not self.holder():
                 with self._held(REPAIR):
@@ -149,9 +155,8 @@ class Platform:
         """Stop router and services; what was stable stays on record. Raises NotConfirmed where something still runs."""
         with self._held("down"):
             plans = [past.plan for past in self.past()[-1:]]
-            if (name := self.open_release()) and (plan := self._reading(name).release.plan):
-                plans.append(plan)
-            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans)], tell)
+            plans += [self._reading(name).release.plan for name in [self.open_release()] if name]
+            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans if plan)], tell)
 
     # --- a release ----------------------------------------------------------------------------------------------------
 
@@ -165,9 +170,9 @@ class Platform:
             late, notes = self.target.requests.take(), tuple[str, ...]()
             if late:
                 notes = (f"not obeyed: {late.what} by {late.by} was asked before this release began",)
-            return self._begin(
-                plan, started_revisions(plan), on_event, guardian, until_paused=until_paused, notes=notes
-            )
+            started = self.parts.for_plan(plan).started(started_revisions(plan), notes)
+            release = Release(until_paused=until_paused)
+            return self._begin(started, on_event=on_event, guardian=guardian, release=release)
 
     def preflight(self) -> ReleasePlan:
         """The plan as it is carried out: every stable filled in, every revision's name made immutable.
@@ -177,10 +182,17 @@ class Platform:
         if reason := frozen(self.parts.layout):
             raise Refused(f"releases are frozen: {reason}", remedy="onlyvips-release unfreeze PLAN")
         self._refuse_open()
-        return may_be_released(self.target, self.plan, [one.revisions for one in self.past()])
+        past = self.past()
+        self._refuse_left_out(past)
+        return may_be_released(self.target, self.plan, [one.revisions for one in past])
 
     def take_over(
-        self, request: Request, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True
+        self,
+        request: Request,
+        on_event: OnEvent = silent,
+        *,
+        until_paused: bool = False,
+        guardian: bool = True,
     ) -> Release | None:
         """Go on with an unfinished release that nobody holds, as `request.what` says; None = nothing was unfinished.
 
@@ -192,18 +204,15 @@ class Platform:
             if name is None:
                 self._clean_up(request)
                 return None
-            reading = self._reading(name, samples=True)
+            reading = self._begun(name, samples=True)
             release = reading.release
-            if not release.id:
-                why = f"what began {name} cannot be read: {reading.damage[0]}"
-                raise JournalError(why, remedy="restore its journal")
             parts = self.parts.for_plan(release.plan)
             release.until_paused = until_paused
             if request.what == "recover" and release.phase is Phase.PAUSED and release.finished:
                 between.serve_open(parts.target, release, lambda _: None)
                 return release
-            events_ = [*after_takeover(release, request), *(events.Noted(str(one)) for one in reading.damage)]
-            self._carry_out(parts, release, name, on_event, guardian, taken_over=events_)
+            next_ = [*after_takeover(release, request), *(events.Noted(str(one)) for one in reading.damage)]
+            self._carry_out(parts, name, release, on_event, guardian, taken_over=next_)
             between.remove_router(parts.target, lambda _: None)
             return release
 
@@ -240,12 +249,12 @@ class Platform:
                 return None
             by = f"{caller()} ({reason})" if reason else caller()
             cause = events.RollbackStarted(f"{way.sentence}, as {by} asked")
-            return self._begin(way.plan, way.revisions, on_event, guardian, restore=True, notes=way.notes, then=[cause])
+            started = self.parts.for_plan(way.plan).started(way.revisions, way.notes, restore=True)
+            return self._begin(started, cause, on_event=on_event, guardian=guardian)
 
     def restorable(self) -> list[str]:
         """Lines for `rollback --list`."""
-        past = self.past()
-        return listing(past, self._serving(past))
+        return listing(past := self.past(), self._serving(past))
 
     def past(self) -> list[Past]:
         """What ended releases and installations left users on, oldest first."""
@@ -267,7 +276,7 @@ class Platform:
         router = self.target.router(release, token)
         router.set_weight(router.read_weight())
         suite = self.plan.smoke if name == "smoke" else self.plan.canary
-        run = self.parts.checks(release, token).start(SuiteRequest(name, suite, arm, 0, self.context(release)))
+        run = self.parts.checks(release, token).start(SuiteRequest(name, suite, arm, 0, self.parts.context(release)))
         try:
             while (result := run.poll()) is None:
                 self.clock.sleep(0.05)
@@ -278,24 +287,17 @@ class Platform:
 
     def forecast(self) -> list[str]:
         """What the bake can find out with the traffic there is, and which history that is from."""
-        serving = self.target.workload.stable()
-        known = [(s, serving.get(s.name)) for s in self.plan.services]
-        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in known)
-        plan = replace(self.plan, services=tuple(filled))
-        history, notes = self.parts.baselines.read(plan, self.clock.now())
-        return [*outlook.describe(plan, history), *(f"  {note}" for note in notes)]
-
-    def context(self, release: str) -> SuiteContext:
-        """What a suite may know of the platform as it stands, outside of a release."""
-        stable = self.target.workload.stable()
-        serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
-        services = service_contexts(self.plan, serves, self.target.workload.inspect())
-        return SuiteContext(release, services=services)
+        return self.parts.forecast()
 
     def ask(self, request: Request) -> bool:
-        """Leave a request for the running release and wait until it takes it; False = nobody holds the platform."""
+        """Leave a request for the running release and wait until it takes it; False = nobody holds the platform.
+
+        Raises Refused where the release can no longer do it: it goes back already, or all its users are on the canary.
+        """
         if not self.holder():
             return False
+        if (name := self.open_release()) and (late := too_late(self._reading(name).release, request)):
+            raise Refused(late, remedy="when it has ended, `onlyvips-release rollback PLAN` undoes a promotion")
         requests = self.target.requests
         requests.ask(request)
         while requests.waits():
@@ -331,34 +333,26 @@ class Platform:
 
     def _begin(
         self,
-        plan: ReleasePlan,
-        revisions: Mapping[str, Mapping[Arm, str]],
+        started: events.Started,
+        *then: events.Event,
         on_event: OnEvent,
         guardian: bool,
-        *,
-        until_paused: bool = False,
-        notes: tuple[str, ...] = (),
-        then: Sequence[events.Event] = (),
-        first: bool = False,
-        restore: bool = False,
+        release: Release | None = None,
     ) -> Release:
-        """A new release, to its end."""
-        parts, name = self.parts.for_plan(plan), self._next_release()
-        started = replace(parts.started(name, revisions, notes), plan_sha256=self.sha256, first=first, restore=restore)
-        release = Release(until_paused=until_paused)
-        return self._carry_out(parts, release, name, on_event, guardian, begun=[started, *then])
+        parts = self.parts.for_plan(started.plan)
+        return self._carry_out(parts, started.release, release or Release(), on_event, guardian, (started, *then))
 
     def _carry_out(
         self,
         parts: Parts,
-        release: Release,
         name: str,
+        release: Release,
         on_event: OnEvent,
         guardian: bool,
-        *,
         begun: Sequence[events.Event] = (),
         taken_over: Sequence[events.Event] = (),
     ) -> Release:
+        """To its end: `begun` are the first events of a new release, `taken_over` the next ones of an open one."""
         ports = parts.ports(name, guardian=guardian)
         self.guardian = ports.guardian
         runner = Runner(release, ports, lambda event: on_event(event, release))
@@ -368,6 +362,7 @@ class Platform:
         finally:
             if problem := parts.publish(release.id):
                 on_event(events.Noted(problem), release)
+        self.signal = release.signal
         if release.finished and release.phase in FINAL:
             parts.learn(release.id)
         return release
@@ -386,15 +381,20 @@ class Platform:
             self.guardian.stop()
             self.parts.alerts.close(LAST_MESSAGES)
 
-    def _next_release(self) -> str:
-        return f"r{int((self.target.archive.names() or ['r0'])[-1][1:]) + 1:04d}"
-
     def _reading(self, name: str, *, samples: bool = False) -> Reading:
         return read_release(self.parts.layout.journal(name), samples=samples)
 
+    def _begun(self, name: str, *, samples: bool = False) -> Reading:
+        reading = self._reading(name, samples=samples)
+        if not reading.release.id:
+            raise JournalError(f"what began {name} cannot be read: {reading.damage[0]}", remedy="restore its journal")
+        return reading
+
+    def _refuse_left_out(self, past: list[Past]) -> None:
+        in_force = self.parts.for_plan(past[-1].plan) if past else self.parts
+        between.refuse_left_out(in_force.target, in_force.plan, self.plan)
+
     def _refuse_open(self) -> None:
         if (name := self.open_release()) is not None:
-            raise Refused(
-                f"release {name} is not finished",
-                remedy="go on with it: onlyvips-release resume PLAN; or end it: onlyvips-release recover PLAN",
-            )
+            remedy = "go on with it: onlyvips-release resume PLAN; or end it: onlyvips-release recover PLAN"
+            raise Refused(f"release {name} is not finished", remedy=remedy)

@@ -56,7 +56,7 @@ class Upkeep:
         within = MAIN_LOOP + (self.ports.workload.within(act) if act else timedelta(0))
         self.lease_trouble = ""
         try:
-            self.ports.lease.renew(within, self.release.safe_weight)
+            self.ports.lease.renew(within, self.safe_weight())
         except Unavailable as error:
             self.lease_trouble = f"the lease cannot be reached: {error}"
 

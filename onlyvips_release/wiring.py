@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onlyvips_release import forecast as outlook
 from onlyvips_release.alerts.queue import Alerts
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Guardian, Ports
-from onlyvips_release.core.suite import Access
+from onlyvips_release.core.suite import Access, SuiteContext, service_contexts
 from onlyvips_release.core.target import Target
 from onlyvips_release.environment import Environment, describe_caller
 from onlyvips_release.errors import JournalError
 from onlyvips_release.guardian import NoGuardian
+from onlyvips_release.installation import Revisions
 from onlyvips_release.reporting.folder import publish
 from onlyvips_release.state.baselines import Baselines, measured_by
 from onlyvips_release.state.layout import Layout, Reports
@@ -30,7 +31,7 @@ from onlyvips_release.targets import open_target
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of one plan. `folder`: where the plan file is; suites are found from there."""
+    """All parts of one plan. `folder`: where the plan file is; suites are found from there. `sha256`: of its text."""
 
     plan: ReleasePlan
     target: Target
@@ -38,6 +39,7 @@ class Parts:
     environment: Environment
     clock: SystemClock
     alerts: Alerts
+    sha256: str = ""
 
     def for_plan(self, plan: ReleasePlan) -> Parts:
         """The same platform under the plan of another release: everything is made from that one."""
@@ -77,20 +79,28 @@ class Parts:
         )
 
     def started(
-        self, release: str, revisions: Mapping[str, Mapping[Arm, str]], notes: tuple[str, ...] = ()
+        self,
+        revisions: Revisions,
+        notes: tuple[str, ...] = (),
+        *,
+        first: bool = False,
+        restore: bool = False,
     ) -> events.Started:
-        """The first event of a release of this plan."""
+        """The first event of the next release, which has this plan."""
         history, sources = self.baselines.read(self.plan, self.clock.now())
+        newest = (self.target.archive.names() or ["r0"])[-1]
         return events.Started(
-            release=release,
+            release=f"r{int(newest[1:]) + 1:04d}",
             target=self.plan.target,
             plan=self.plan,
-            plan_sha256="",
+            plan_sha256=self.sha256,
             holder={**describe_caller(self.environment), "folder": str(self.folder)},
             revisions=revisions,
             history=history,
             notes=(*sources, *notes),
             one_act=self.target.workload.one_act,
+            first=first,
+            restore=restore,
         )
 
     def checks(self, release: str, token: str) -> PytestChecks:
@@ -104,6 +114,22 @@ class Parts:
         """How suites reach each service with traffic."""
         admin = self.environment.variables.get(ADMIN, "")
         return {name: replace(access, admin=admin) for name, access in self.target.access(token).items()}
+
+    def context(self, release: str) -> SuiteContext:
+        """What a suite may know of the platform as it stands, outside of a release."""
+        stable = self.target.workload.stable()
+        serves = {s.name: stable[s.name].name if s.name in stable else "" for s in self.plan.services}
+        services = service_contexts(self.plan, serves, self.target.workload.inspect())
+        return SuiteContext(release, services=services)
+
+    def forecast(self) -> list[str]:
+        """What the bake can find out with the traffic there is, and which history that is from."""
+        serving = self.target.workload.stable()
+        known = [(s, serving.get(s.name)) for s in self.plan.services]
+        filled = (replace(s, stable=now) if now and now.name != s.canary.name else s for s, now in known)
+        plan = replace(self.plan, services=tuple(filled))
+        history, notes = self.baselines.read(plan, self.clock.now())
+        return [*outlook.describe(plan, history), *(f"  {note}" for note in notes)]
 
     def journals(self) -> Iterator[list[events.Event]]:
         """The records of all releases, oldest first; those that cannot be read are left out."""
@@ -126,6 +152,6 @@ class Parts:
             self.baselines.keep(measured_by(journal, self.clock.now().isoformat()))
 
 
-def wire(plan: ReleasePlan, folder: Path, environment: Environment, clock: SystemClock) -> Parts:
+def wire(plan: ReleasePlan, folder: Path, environment: Environment, clock: SystemClock, sha256: str) -> Parts:
     """The parts of a plan."""
-    return Parts(plan, open_target(plan, environment, clock), folder, environment, clock, Alerts())
+    return Parts(plan, open_target(plan, environment, clock), folder, environment, clock, Alerts(), sha256)

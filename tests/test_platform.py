@@ -217,6 +217,8 @@ def test_rollback_to_a_release_with_a_service_that_has_gone_restores_the_others(
     up(shop(plan_of("v2", "v1", both)))
     run(shop(plan_of("v2", names=both)))
     platform = shop(plan_of("v3"))
+    platform.down()
+    up(platform)
     run(platform)
     back = platform.rollback("r0002", guardian=False)
     assert back is not None
@@ -224,6 +226,16 @@ def test_rollback_to_a_release_with_a_service_that_has_gone_restores_the_others(
     assert (back.phase, back.finished.exit) == (Phase.ROLLED_BACK, 0)
     assert installed(platform)["web"] == "v2"
     assert any("blog is not on this platform any more" in note for note in back.noted)
+
+
+@pytest.mark.parametrize("begin", [run, up])
+def test_plan_that_leaves_out_a_service_with_users_is_refused(
+    begin: Callable[[Platform], Release | None], shop: Shop
+) -> None:
+    up(shop(plan_of("v2", "v1", ("web", "blog"))))
+    with pytest.raises(Refused, match="users are on blog, which this plan leaves out"):
+        begin(shop(plan_of("v2")))
+    assert installed(shop(plan_of("v2", names=("web", "blog")))) == {"web": "v1", "blog": "v1"}
 
 
 def test_name_that_users_were_on_cannot_be_given_to_something_else(shop: Shop) -> None:

@@ -76,11 +76,18 @@ def test_control_plane_that_is_away_leaves_the_last_safe_weight() -> None:
     assert found.safe_weight() == 100
 
 
-def test_weight_of_the_lease_is_the_last_safe_weight() -> None:
-    for release, weight in ((baking(), 0), (committed(), 100)):
-        found, world = upkeep(release, "ready", "ready")
-        found.poll()
-        assert world.safe_weight == weight
+@pytest.mark.parametrize(
+    ("release", "canary", "weight"),
+    [
+        pytest.param(baking(), "ready", 0, id="before the point of no return"),
+        pytest.param(committed(), "ready", 100, id="behind it"),
+        pytest.param(committed(), "dead", 0, id="behind it, and only stable answers"),
+    ],
+)
+def test_weight_of_the_lease_is_where_users_are_safe_now(release: Release, canary: str, weight: int) -> None:
+    found, world = upkeep(release, canary, "ready")
+    found.poll()
+    assert world.safe_weight == weight
 
 
 def test_revived_instance_is_noted_once() -> None:

@@ -89,7 +89,7 @@ def versions() -> Iterator[Finding]:
 def collected(platform: Platform, name: str, suite: Suite) -> Finding:
     """Whether a suite can be collected, and how many checks of each severity it has."""
     checks = platform.parts.checks("doctor", "0" * 32)
-    request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.context("doctor"))
+    request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.parts.context("doctor"))
     with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as folder:
         context, stream = Path(folder) / "context.json", Path(folder) / "events.jsonl"
         write_context(checks.context(request), context)

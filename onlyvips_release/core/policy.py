@@ -317,6 +317,14 @@ def after_request(release: Release, request: Request) -> list[Event]:
             return requested
 
 
+def too_late(release: Release, request: Request) -> str:
+    """Why a release cannot do any more what is asked, "" = it can, or (`abort`) the command awaits its end."""
+    back, what = release.phase is Phase.ROLLING_BACK, request.what
+    if what == "abort" or not (back or release.committed or release.phase in FINAL):
+        return ""
+    return f"`{what}` comes too late: the release {'goes back already' if back else 'is promoting already'}"
+
+
 def promoted_by(release: Release, request: Request) -> list[Event]:
     """A person's promotion, unless something is against it."""
     blocked = against(release) or environment(release)

@@ -14,7 +14,15 @@ from onlyvips_release.core.lifecycle import IllegalEvent, Release, fold
 from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
 from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
-from onlyvips_release.core.policy import after_request, after_signal, after_suite, after_takeover, decide, end_of_step
+from onlyvips_release.core.policy import (
+    after_request,
+    after_signal,
+    after_suite,
+    after_takeover,
+    decide,
+    end_of_step,
+    too_late,
+)
 from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 
@@ -314,6 +322,14 @@ APPROVAL = events.Paused("tested", 10, approval=True)
 )
 def test_what_a_request_leads_to(more: tuple[Event, ...], what: str, follow: list[str]) -> None:
     assert kinds(after_request(baking(None, *more), Request(what, "ops"))) == ["Requested", *follow]
+
+
+@pytest.mark.parametrize("what", ["abort", "pause", "promote", "resume"])
+def test_only_an_abort_awaits_the_end_of_a_release_that_can_no_longer_obey(what: str) -> None:
+    request = Request(what, "ops")
+    assert too_late(baking(), request) == too_late(baking(None, PAUSED), request) == ""
+    late = [too_late(release, request) for release in (baking(None, events.RollbackStarted("x")), committed())]
+    assert [bool(why) for why in late] == [what != "abort"] * 2
 
 
 def test_abort_behind_the_point_of_no_return_is_recorded_and_not_obeyed() -> None:

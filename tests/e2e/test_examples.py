@@ -49,12 +49,8 @@ def test_own_service_in_ten_lines_is_served_behind_the_router(tmp_path: Path) ->
                 assert time.monotonic() < end, found
                 time.sleep(0.2)
         finally:
-            for _ in range(20):  # the first one may only end the watch of the installation
-                child.send_signal(signal.SIGINT)
-                time.sleep(1)
-                if child.poll() is not None:
-                    break
-            child.kill()
+            child.send_signal(signal.SIGINT)
+            assert child.wait(20)
             child.stdout.read()
     stop = "from onlyvips_release import Platform; import runpy, sys\n"
     code = stop + f"text = open({str(script)!r}).read().split('platform.clock')[0]; exec(text); platform.down()"

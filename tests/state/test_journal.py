@@ -162,7 +162,7 @@ def test_status_and_recover_read_the_newest_journal_once(tmp_path: Path, monkeyp
     monkeypatch.setattr(journal_module, "lines", counted)
     assert overview.overview(Environment(tmp_path, tmp_path, {}))[0]["phase"] == "PROMOTED"
     assert count == {"r0002": 1}
-    assert not overview.idle(layout, Environment(tmp_path, tmp_path, {}))
+    assert overview.idle(layout, Environment(tmp_path, tmp_path, {}))
     assert count == {"r0002": 2}
     FileJournal(layout.journal("r0001"))
     assert count == {"r0002": 2}

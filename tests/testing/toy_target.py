@@ -300,6 +300,8 @@ class ToyProber:
         if not sheet["runs"]:
             return Probe(service, None, error="no router")
         where = sheet["arms"][arm].get(service)
+        running = [one["name"] for one in sheet["services"].get(service, {}).values() if one["runs"]]
+        where = where if where and where[0][2] in running else None
         return Probe(service, 200, arm, where[0][2]) if where else Probe(service, 503)
 
 
