@@ -251,7 +251,7 @@ SEEDS = (
     Seed("the lease is renewed without what the act may take", UPKEEP, "Upkeep.renew_lease",
          "self.ports.workload.within(act) if act else timedelta(0)", "timedelta(0)"),
     Seed("the lease knows no safe weight", UPKEEP, "Upkeep.renew_lease",
-         "self.ports.lease.renew(within, self.release.safe_weight)", "self.ports.lease.renew(within, 0)"),
+         "self.ports.lease.renew(within, self.safe_weight())", "self.ports.lease.renew(within, 0)"),
     Seed("the lease is not renewed between two acts", UPKEEP, "Upkeep.poll", "self.renew_lease(Observe())", "pass"),
     Seed("nothing that died is started again", UPKEEP, "Upkeep.poll", "self.revive()", "()"),
     Seed("an operator's request waits for ever", UPKEEP, "Upkeep.poll", "self.ports.requests.take()", "None"),
