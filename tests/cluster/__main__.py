@@ -60,6 +60,9 @@ def main(words: list[str] | None = None) -> int:
     except ClusterError as error:
         print(f"tests.cluster: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `up | head`: what was asked for is done, and nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _on_cluster(options: argparse.Namespace) -> int:
