@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from onlyvips_release.clients.envoy_admin import SOCKET, Admin, short
@@ -33,55 +32,27 @@ FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EnvoyPaths:
-    """Where Envoy's files are. `live`: the folder of what is true now; `log`: the folder of logs. Both are there."""
-
-    live: Path
-    log: Path
-
-    @property
-    def router(self) -> Path:
-        """The folder that Envoy watches."""
-        return self.live / "router"
-
-    @property
-    def bootstrap(self) -> Path:
-        """Its configuration as it starts."""
-        return self.router / "envoy.json"
-
-    @property
-    def record(self) -> Path:
-        """Which process is Envoy."""
-        return self.live / "envoy.pid.json"
-
-    @property
-    def spawn_lock(self) -> Path:
-        """The file whose lock keeps two commands from starting two Envoys."""
-        return self.live / "spawn.lock"
-
-    @property
-    def messages(self) -> Path:
-        """Envoy's own messages."""
-        return self.log / "envoy.log"
-
-    @property
-    def attempts(self) -> Path:
-        """One line per attempt of the router."""
-        return self.log / "attempts.log"
+RECORD = "envoy.pid.json"
+"""The live file that says which process is Envoy."""
 
 
 class EnvoyProcess:
-    """One Envoy per platform. `binary`: of ONLYVIPS_ENVOY, None = the packaged one."""
+    """One Envoy per platform. `live`: the folder of what is true now; `log`: the folder of logs; both are there.
 
-    def __init__(self, paths: EnvoyPaths, files: Files, clock: Clock, binary: Path | None = None) -> None:
-        self.paths, self.files, self.clock, self.binary = paths, files, clock, binary
-        self.folder = paths.router
+    `binary`: of ONLYVIPS_ENVOY, None = the packaged one. Envoy watches `folder`, and writes its own `messages` and one
+    line per attempt (`attempts`).
+    """
+
+    def __init__(self, live: Path, log: Path, files: Files, clock: Clock, binary: Path | None = None) -> None:
+        self.live, self.files, self.clock, self.binary = live, files, clock, binary
+        self.folder, self.record = live / "router", live / RECORD
+        self.bootstrap = self.folder / "envoy.json"
+        self.messages, self.attempts = log / "envoy.log", log / "attempts.log"
         self.admin = Admin(self.folder)
 
     def alive(self) -> bool:
         """Whether the Envoy that was started last lives."""
-        return recorded(self.paths.record).alive()
+        return recorded(self.record).alive()
 
     def start(self, bootstrap: bytes, listen: tuple[str, int], first_files: Callable[[], None]) -> None:
         """Run Envoy unless it runs. `first_files` writes what Envoy does not start without.
@@ -97,7 +68,7 @@ class EnvoyProcess:
             if why := taken(*listen):
                 raise Refused(why, remedy="stop it, or change router.listen")
             first_files()
-            self._write(self.paths.bootstrap, bootstrap)
+            self._write(self.bootstrap, bootstrap)
             self._validate(binary)
             self._spawn(binary)
 
@@ -121,8 +92,8 @@ class EnvoyProcess:
             if self.alive():
                 self.admin.text("/drain_listeners", "POST")
                 self.wait(lambda: self.admin.total("http.ingress.downstream_rq_active") == 0, DRAINED_WITHIN)
-        end(recorded(self.paths.record), [(signal.SIGTERM, DRAINED_WITHIN)], sleep=self.clock.sleep)
-        for path in (self.folder / SOCKET, self.paths.record):
+        end(recorded(self.record), [(signal.SIGTERM, DRAINED_WITHIN)], sleep=self.clock.sleep)
+        for path in (self.folder / SOCKET, self.record):
             path.unlink(missing_ok=True)
         link = short(self.folder)
         if link != self.folder:
@@ -130,7 +101,7 @@ class EnvoyProcess:
 
     def by_hand(self) -> str:
         """The shell command that starts it."""
-        return f"nohup {self.binary or packaged() or 'envoy'} -c {self.paths.bootstrap} --disable-hot-restart &"
+        return f"nohup {self.binary or packaged() or 'envoy'} -c {self.bootstrap} --disable-hot-restart &"
 
     def wait(self, ready: Callable[[], bool], within: float) -> bool:
         """Poll `ready` for so many seconds; whether it came true."""
@@ -143,12 +114,12 @@ class EnvoyProcess:
 
     def remedy(self) -> str:
         """Where its errors are written."""
-        return f"read {self.paths.messages}"
+        return f"read {self.messages}"
 
     def last_line(self) -> str:
         """The last line of its log, or that there is none."""
         with contextlib.suppress(OSError):
-            lines = self.paths.messages.read_text(errors="replace").splitlines()
+            lines = self.messages.read_text(errors="replace").splitlines()
             return lines[-1][-300:] if lines else "its log is empty"
         return "it wrote no log"
 
@@ -157,7 +128,7 @@ class EnvoyProcess:
     @contextlib.contextmanager
     def _spawning(self) -> Iterator[None]:
         """Two Envoys must never be started at once: the second takes the first one's admin socket away."""
-        descriptor = os.open(self.paths.spawn_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.live / "spawn.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -166,14 +137,14 @@ class EnvoyProcess:
 
     def _refuse_other(self, bootstrap: bytes) -> None:
         """Listener and services are fixed while Envoy runs."""
-        if self.paths.bootstrap.read_bytes() != bootstrap:
+        if self.bootstrap.read_bytes() != bootstrap:
             raise Refused(
                 "the router runs with other services or another `listen` than this plan has",
                 remedy="onlyvips-release down with the old plan, then up with this one",
             )
 
     def _validate(self, binary: Path) -> None:
-        command = [str(binary), "--mode", "validate", "-c", str(self.paths.bootstrap), "-l", "error"]
+        command = [str(binary), "--mode", "validate", "-c", str(self.bootstrap), "-l", "error"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
         if done.returncode:
             raise Refused(f"Envoy refuses its bootstrap: {done.stderr.strip()[-500:]}", remedy="report this plan")
@@ -181,16 +152,16 @@ class EnvoyProcess:
     def _spawn(self, binary: Path) -> None:
         """Its errors go to envoy.log, what it writes about users' attempts to a log of bounded size."""
         (self.folder / SOCKET).unlink(missing_ok=True)
-        command = [str(binary), "-c", str(self.paths.bootstrap), *FLAGS]
-        with logged(self.paths.attempts) as output:
-            child = spawn([*command, "--log-path", str(self.paths.messages)], env={}, cwd="/", stdout=output)
+        command = [str(binary), "-c", str(self.bootstrap), *FLAGS]
+        with logged(self.attempts) as output:
+            child = spawn([*command, "--log-path", str(self.messages)], env={}, cwd="/", stdout=output)
         started = Process.of(child.pid)
         record = {"pid": started.pid, "started": started.started}
-        self._write(self.paths.record, json.dumps(record).encode())
+        self._write(self.record, json.dumps(record).encode())
 
     def _write(self, path: Path, data: bytes) -> None:
         """A live file, by the port Files."""
-        self.files.write(path.relative_to(self.paths.live).as_posix(), data)
+        self.files.write(path.relative_to(self.live).as_posix(), data)
 
 
 def recorded(record: Path) -> Process:

@@ -70,11 +70,6 @@ class Layout:
         """The routes in force, with the weight."""
         return self.router / ROUTES_FILE
 
-    @property
-    def spawn_lock(self) -> Path:
-        """The file whose lock keeps two commands from starting two routers."""
-        return self.live / "spawn.lock"
-
     def by_hand(self, percent: float) -> Path:
         """The routes that a person copies to set a safe weight without this tool."""
         return self.live / "by-hand" / f"weight-{percent:g}.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from onlyvips_release.clients.envoy_admin import Admin
-from onlyvips_release.clients.envoy_process import EnvoyPaths, recorded
+from onlyvips_release.clients.envoy_process import RECORD, recorded
 from onlyvips_release.core.model import Arm, Sample, Series
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import Unavailable
@@ -32,7 +32,7 @@ class EnvoySource:
     lag = 0.0
 
     def __init__(self, layout: Layout, plan: ReleasePlan) -> None:
-        self.plan, self.record = plan, EnvoyPaths(layout.live, layout.log).record
+        self.plan, self.record = plan, layout.live / RECORD
         self.admin = Admin(layout.router)
         self.log = layout.attempts_log
         self.attempts, self.start = Attempts(self.log), ""

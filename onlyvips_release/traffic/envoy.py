@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onlyvips_release.clients.envoy_admin import short
-from onlyvips_release.clients.envoy_process import EnvoyPaths, EnvoyProcess
+from onlyvips_release.clients.envoy_process import EnvoyProcess
 from onlyvips_release.core.model import Arm, Endpoint, Percent, percent
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Clock, Files
@@ -57,7 +57,7 @@ class EnvoyRouter:
     ) -> None:
         self.layout, self.plan, self.files, self.clock = layout, plan, files, clock
         self.release, self.token = release, token
-        self.process = EnvoyProcess(EnvoyPaths(layout.live, layout.log), files, clock, binary)
+        self.process = EnvoyProcess(layout.live, layout.log, files, clock, binary)
         self.folder, self.admin = self.process.folder, self.process.admin
         self.safe_versions: dict[Percent, str] = {}
 
@@ -133,7 +133,7 @@ class EnvoyRouter:
 
     def start(self) -> None:
         """Run Envoy with the files that are there, or with empty arms. Raises Refused for a port that is taken."""
-        os.close(open_log(self.process.paths.messages))
+        os.close(open_log(self.process.messages))
         make_folder(self.folder)
         bootstrap = config.bootstrap(self.plan, self.folder, short(self.folder))
         self.process.start(config.dumped(bootstrap), self.plan.listen, self._first_files)
