@@ -31,6 +31,15 @@ def test_no_target_is_named_outside_of_its_place() -> None:
     assert lines == []
 
 
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_file_and_its_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {n.name: (n.end_lineno or 0) - n.lineno + 1 for n in functions}
+    assert {name: length for name, length in lengths.items() if length > 50} == {}
+
+
 def test_public_surface_is_written_down_and_every_name_of_it_exists() -> None:
     assert {name for name in onlyvips_release.__all__ if not hasattr(onlyvips_release, name)} == set()
     wanted = {
