@@ -1,8 +1,12 @@
-"""Whole files and folders that are slices: too long for ten minutes of `make test`; `make slices` runs them."""
+"""Which tests are slices (too long for ten minutes of `make test`: `make slices` runs them), and the order of all.
+
+With ONLYVIPS_TEST_ORDER tests run in an order drawn from that text: none may depend on another one.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -43,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slice)
         if any(within(item, part) for part in ALONE):
             item.add_marker(pytest.mark.alone)
+    if seed := os.environ.get("ONLYVIPS_TEST_ORDER"):
+        random.Random(seed).shuffle(items)
     items.sort(key=lambda item: next((n for n, part in enumerate(LONGEST) if within(item, part)), len(LONGEST)))
 
 
