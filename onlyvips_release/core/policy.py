@@ -10,21 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from onlyvips_release.core.events import (
-    BakePassed,
-    Event,
-    Judged,
-    Noted,
-    Observed,
-    Paused,
-    Phase,
-    Requested,
-    Resumed,
-    RollbackStarted,
-    SmokePassed,
-    StepPassed,
-    Watched,
-)
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Event, Phase
 from onlyvips_release.core.judge import SMOULDERING
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
@@ -56,17 +43,17 @@ def decide(release: Release) -> list[Event]:
     return [*notes(release), *consequences(release, judged)]
 
 
-def against(release: Release) -> Judged | None:
+def against(release: Release) -> events.Judged | None:
     """Rules 2 to 5: what fails the canary."""
     seen = release.observed
     if seen and seen.weight is not None and release.weight is not None and seen.weight != release.weight:
         found = f"weight {seen.weight} % is in force, {release.weight} % was set: somebody else changed the routes"
-        return Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
+        return events.Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
     if sentence := hard_gate(release):
-        return Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
+        return events.Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
     if release.checked and release.checked.verdict is Verdict.FAIL:
         sentence = f"canary checks failed: {release.checked.reason}"
-        return Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
+        return events.Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
     return judges_view(release, Verdict.FAIL)
 
 
@@ -129,15 +116,15 @@ def notes(release: Release) -> list[Event]:
     now = {(i.service, i.identity) for i in release.observed.instances}
     gone = [i for i in (*release.canary, *release.replaced) if (i.service, i.identity) not in now]
     lines = [f"{i.service}: the instance {i.identity} of {i.revision} is gone, others are ready" for i in gone]
-    return [Noted(line) for line in lines if line not in release.noted]
+    return [events.Noted(line) for line in lines if line not in release.noted]
 
 
-def trouble(release: Release, seen: Observed, reported: str) -> str:
+def trouble(release: Release, seen: events.Observed, reported: str) -> str:
     """Why a tick must not be judged, "" = nothing: no answer from router or source, or no stable to compare with."""
     return reported or ("" if release.phase is Phase.WATCHING else stable_down(release, seen))
 
 
-def stable_down(release: Release, seen: Observed) -> str:
+def stable_down(release: Release, seen: events.Observed) -> str:
     """Which routed service has no ready stable instance, "" = none."""
     for service in release.plan.routed:
         mine = [i for i in seen.instances if i.service == service.name and i.arm is Arm.STABLE]
@@ -146,19 +133,19 @@ def stable_down(release: Release, seen: Observed) -> str:
     return ""
 
 
-def is_new(release: Release, seen: Observed) -> bool:
+def is_new(release: Release, seen: events.Observed) -> bool:
     """Whether an observation must be recorded: it is not the last one again, or a pinned request failed."""
     return seen != release.observed or any(probe.status != 200 for probe in seen.probes)
 
 
-def environment(release: Release) -> Judged | None:
+def environment(release: Release) -> events.Judged | None:
     """Rule 6: not the canary's fault. The weight is held, such ticks are not judged."""
     view = judges_view(release, Verdict.INCONCLUSIVE)
     found = release.trouble or (view.sentence if view and view.reason == Reason.ENVIRONMENT else "")
     if not found:
         return None
     final = release.evidence.troubled >= ENVIRONMENT_BUDGET
-    return Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
+    return events.Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
 
 
 def _watching(release: Release) -> list[Event]:
@@ -173,37 +160,37 @@ def _watching(release: Release) -> list[Event]:
     elif view:
         reason, sentence = view.reason, view.sentence
     if sentence:
-        return [Judged(Verdict.FAIL, reason, sentence, final=True), RollbackStarted(sentence)]
+        return [events.Judged(Verdict.FAIL, reason, sentence, final=True), events.RollbackStarted(sentence)]
     if release.evidence.baked >= release.plan.watch.total_seconds() or release.signal or release.hurry:
         return [watched(release)]
     if release.evidence.troubled >= ENVIRONMENT_BUDGET:
-        return [Watched(Verdict.INCONCLUSIVE, f"the watch could not see: {release.trouble}")]
+        return [events.Watched(Verdict.INCONCLUSIVE, f"the watch could not see: {release.trouble}")]
     return []
 
 
-def watched(release: Release) -> Watched:
+def watched(release: Release) -> events.Watched:
     """The end of a watch that found nothing."""
     if release.signal:
-        return Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
+        return events.Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
     if release.hurry:
         sentence = "the watch was skipped: recovered, the smoke tests passed on the new stable"
-        return Watched(Verdict.INCONCLUSIVE, sentence)
-    return Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
+        return events.Watched(Verdict.INCONCLUSIVE, sentence)
+    return events.Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
 
 
-def judges_view(release: Release, wanted: Verdict) -> Judged | None:
+def judges_view(release: Release, wanted: Verdict) -> events.Judged | None:
     """What the judge concludes now, if it is `wanted`."""
     view = release.evidence.judge.look()
     if view.verdict is not wanted:
         return None
     metrics = tuple(view.to_dict()["metrics"])
-    return Judged(view.verdict, Reason(view.reason), view.sentence, view.final, view.R, view.blame, metrics)
+    return events.Judged(view.verdict, Reason(view.reason), view.sentence, view.final, view.R, view.blame, metrics)
 
 
 # --- the end of a step --------------------------------------------------------------------------------------------
 
 
-def end_of_step(release: Release) -> Judged | None:
+def end_of_step(release: Release) -> events.Judged | None:
     """Rules 7 and 8, asked when the bake was held in full; None = go on."""
     step, plan, baked = release.current, release.plan, release.evidence.baked
     if baked < step.bake.total_seconds() or release.checked is None:
@@ -212,9 +199,9 @@ def end_of_step(release: Release) -> Judged | None:
     fine = not silent and end.R < SMOULDERING and release.checked.verdict is Verdict.PASS
     if fine and not release.at_last_step:
         sentence = f"{step.weight} % held, nothing against the canary"
-        return Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
+        return events.Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
     metrics = tuple(end.to_dict()["metrics"])
-    judged = Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
+    judged = events.Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
     if fine and end.verdict is Verdict.PASS:
         return judged
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
@@ -225,7 +212,7 @@ def end_of_step(release: Release) -> Judged | None:
     return undecided(release, silent, judged)
 
 
-def undecided(release: Release, silent: tuple[str, ...], judged: Judged) -> Judged:
+def undecided(release: Release, silent: tuple[str, ...], judged: events.Judged) -> events.Judged:
     """An undecided end names what is missing, never that the canary is bad."""
     if silent:
         sentence = f"no decision: no user request was judged for {', '.join(silent)} at this weight"
@@ -236,28 +223,26 @@ def undecided(release: Release, silent: tuple[str, ...], judged: Judged) -> Judg
     return judged
 
 
-def consequences(release: Release, judged: Judged) -> list[Event]:
+def consequences(release: Release, judged: events.Judged) -> list[Event]:
     """What a verdict leads to."""
     if not judged.final:
         return [judged]
     match judged.verdict:
-        case Verdict.FAIL:
-            return [judged, RollbackStarted(judged.sentence)]
         case Verdict.PASS if release.current.approve:
             why = "the plan asks for a person's approval after this step"
-            return [Paused(why, release.weight or 0, approval=True)]
+            return [events.Paused(why, release.weight or 0, approval=True)]
         case Verdict.PASS:
             return passed(release, judged)
         case Verdict.INCONCLUSIVE if release.plan.on_inconclusive is OnInconclusive.PAUSE:
-            return [judged, Paused(judged.sentence, release.weight or 0)]
-        case Verdict.INCONCLUSIVE:
-            return [judged, RollbackStarted(judged.sentence)]
+            return [judged, events.Paused(judged.sentence, release.weight or 0)]
+        case Verdict.FAIL | Verdict.INCONCLUSIVE:
+            return [judged, events.RollbackStarted(judged.sentence)]
 
 
-def passed(release: Release, judged: Judged) -> list[Event]:
+def passed(release: Release, judged: events.Judged) -> list[Event]:
     """The end of a step: the next one, or the promotion. A person may promote from any step."""
     last = release.at_last_step or judged.reason == Reason.PROMOTED_BY_A_PERSON
-    return [judged, BakePassed() if last else StepPassed()]
+    return [judged, events.BakePassed() if last else events.StepPassed()]
 
 
 # --- after a smoke suite, a request, a signal ---------------------------------------------------------------------
@@ -273,8 +258,9 @@ def after_suite(release: Release, result: SuiteResult) -> list[Event]:
     if result.verdict is Verdict.INCONCLUSIVE and result.weight == 0 and release.attempts.get(result.arm, 0) < 2:
         return []
     if release.phase is Phase.CHECKING and result.arm is Arm.STABLE:
-        return [RollbackStarted(f"stable itself does not pass its smoke tests ({result.reason}): nothing is released")]
-    return [RollbackStarted(f"smoke tests on the {result.arm}: {result.reason}")]
+        cause = f"stable itself does not pass its smoke tests ({result.reason}): nothing is released"
+        return [events.RollbackStarted(cause)]
+    return [events.RollbackStarted(f"smoke tests on the {result.arm}: {result.reason}")]
 
 
 def smoke_passed(release: Release, arm: Arm) -> list[Event]:
@@ -283,7 +269,7 @@ def smoke_passed(release: Release, arm: Arm) -> list[Event]:
     done = all(arm in release.smoke and release.smoke[arm].verdict is Verdict.PASS for arm in wanted)
     if release.phase is not Phase.CHECKING or not done:
         return []
-    return [BakePassed()] if release.first else [SmokePassed(arm)]
+    return [events.BakePassed()] if release.first else [events.SmokePassed(arm)]
 
 
 def after_signal(release: Release) -> list[Event]:
@@ -292,7 +278,7 @@ def after_signal(release: Release) -> list[Event]:
         return [ending(release)] if release.signals > 1 else []
     if release.phase is Phase.WATCHING:
         return [watched(release)]
-    return [] if release.committed or release.phase in FINAL else [RollbackStarted("interrupted by a signal")]
+    return [] if release.committed or release.phase in FINAL else [events.RollbackStarted("interrupted by a signal")]
 
 
 def after_request(release: Release, request: Request) -> list[Event]:
@@ -300,19 +286,19 @@ def after_request(release: Release, request: Request) -> list[Event]:
 
     `pause` and `promote` that come before the bake are kept until it begins.
     """
-    requested: list[Event] = [Requested(request.what, request.by, reason=request.reason)]
+    requested: list[Event] = [events.Requested(request.what, request.by, reason=request.reason)]
     match request.what:
         case "abort" if not release.committed:
-            return [*requested, RollbackStarted(f"aborted by {by(request)}")]
+            return [*requested, events.RollbackStarted(f"aborted by {by(request)}")]
         case "pause" if release.phase is Phase.BAKING:
-            return [*requested, Paused(f"paused by {by(request)}", release.weight or 0)]
+            return [*requested, events.Paused(f"paused by {by(request)}", release.weight or 0)]
         case "promote" if release.phase in (Phase.BAKING, Phase.PAUSED):
             return [*requested, *promoted_by(release, request)]
         case "resume" if release.phase is Phase.PAUSED and release.pause and release.pause.approval:
-            approved = Judged(Verdict.PASS, Reason.APPROVED, f"approved by {by(request)}", final=True)
+            approved = events.Judged(Verdict.PASS, Reason.APPROVED, f"approved by {by(request)}", final=True)
             return [*requested, *passed(release, approved)]
         case "resume" if release.phase is Phase.PAUSED:
-            return [*requested, Resumed(request.by)]
+            return [*requested, events.Resumed(request.by)]
         case _:
             return requested
 
@@ -323,7 +309,7 @@ def promoted_by(release: Release, request: Request) -> list[Event]:
     if blocked:
         return consequences(release, blocked)
     sentence = f"promoted as {by(request)} asked"
-    return passed(release, Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
+    return passed(release, events.Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
 
 
 def obey_waiting(release: Release) -> list[Event]:
@@ -344,18 +330,18 @@ def after_takeover(release: Release, request: Request) -> list[Event]:
 
     `recover` and `abort` take users back, unless every stable instance was proven new; all others go on with it.
     """
-    requested = Requested(request.what, request.by, reason=request.reason)
-    resumed = Resumed(request.by, taken_over=True, hurry=request.what == "recover")
+    requested = events.Requested(request.what, request.by, reason=request.reason)
+    resumed = events.Resumed(request.by, taken_over=True, hurry=request.what == "recover")
     proven_new = release.committed and release.routed_on(release.new)
     forward = release.phase in (Phase.WATCHING, Phase.ROLLING_BACK, *FINAL) or proven_new
     match request.what:
         case "recover" if not forward:
-            return [requested, resumed, RollbackStarted("nobody held the release: `recover` takes users back")]
+            return [requested, resumed, events.RollbackStarted("nobody held the release: `recover` takes users back")]
         case "abort" if not forward:
-            return [requested, resumed, RollbackStarted(f"aborted by {by(request)}")]
+            return [requested, resumed, events.RollbackStarted(f"aborted by {by(request)}")]
         case "promote" | "resume" if release.phase in (Phase.BAKING, Phase.PAUSED):
             follow = after_request(release, request)
-            judged = [event for event in follow if isinstance(event, Judged | StepPassed | BakePassed)]
-            return [requested, resumed, *judged]
+            decided = (events.Judged, events.StepPassed, events.BakePassed)
+            return [requested, resumed, *(event for event in follow if isinstance(event, decided))]
         case _:
             return [requested, resumed]
