@@ -29,9 +29,9 @@ from onlyvips_release.errors import JournalError, NotConfirmed, NotReady, Refuse
 from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.installation import installation, may_be_released, new_services
 from onlyvips_release.runner import Runner
-from onlyvips_release.state.freeze import frozen
 from onlyvips_release.state.journal import Reading, read_release, read_started
 from onlyvips_release.state.layout import Layout, Reports
+from onlyvips_release.state.requests import frozen
 from onlyvips_release.wayback import Past, listing, past_of, started_revisions, way_back
 from onlyvips_release.wiring import Parts, wire
 

@@ -279,31 +279,8 @@ class Finished:
 
 
 Event = (
-    Started
-    | Prepared
-    | CanaryStarted
-    | SuiteRan
-    | SmokePassed
-    | Shifted
-    | Sampled
-    | Observed
-    | Judged
-    | StepPassed
-    | BakePassed
-    | Requested
-    | Paused
-    | Resumed
-    | Interfered
-    | Noted
-    | Committed
-    | Replaced
-    | Promoted
-    | Watched
-    | RollbackStarted
-    | RolledBack
-    | Restored
-    | GuardianActed
-    | Unconfirmed
-    | Notified
+    Started | Prepared | CanaryStarted | SuiteRan | SmokePassed | Shifted | Sampled | Observed | Judged
+    | StepPassed | BakePassed | Requested | Paused | Resumed | Interfered | Noted | Committed | Replaced
+    | Promoted | Watched | RollbackStarted | RolledBack | Restored | GuardianActed | Unconfirmed | Notified
     | Finished
-)
+)  # fmt: skip

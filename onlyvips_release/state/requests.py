@@ -1,4 +1,5 @@
-"""What an operator asks of a running release: `live/request.json`, written by another command, read at every poll."""
+"""What operators ask: of a running release in `live/request.json`, written by another command and read at every poll;
+of a platform in `freeze`, as long as its new releases are blocked."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from pathlib import Path
 
 from onlyvips_release.core.model import Request
 from onlyvips_release.errors import Refused
-from onlyvips_release.state.files import write_whole
+from onlyvips_release.state.files import make_folder, write_whole
+from onlyvips_release.state.layout import Layout
 
 
 class RequestFile:
@@ -48,3 +50,22 @@ class RequestFile:
     def withdraw(self) -> None:
         """Take a request back that no controller has taken; nothing to do where there is none."""
         self.path.unlink(missing_ok=True)
+
+
+def freeze(layout: Layout, reason: str) -> None:
+    """No new release of this platform until `unfreeze`; what runs goes on, and the way back stays open."""
+    make_folder(layout.folder)
+    write_whole(layout.freeze, reason.encode())
+
+
+def unfreeze(layout: Layout) -> None:
+    """Allow releases again; nothing to do when they are not frozen."""
+    layout.freeze.unlink(missing_ok=True)
+
+
+def frozen(layout: Layout) -> str:
+    """Why (and by whom) releases are frozen, "" = they are not."""
+    try:
+        return layout.freeze.read_text() or "no reason was given"
+    except FileNotFoundError:
+        return ""

@@ -14,11 +14,10 @@ from onlyvips_release.core.events import Noted
 from onlyvips_release.core.model import Request
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.files import StagedFiles, make_folder, open_log, write_whole
-from onlyvips_release.state.freeze import freeze
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
-from onlyvips_release.state.requests import RequestFile
+from onlyvips_release.state.requests import RequestFile, freeze
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777], ids=oct)
