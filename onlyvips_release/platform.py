@@ -16,9 +16,9 @@ from onlyvips_release import between
 from onlyvips_release import forecast as outlook
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.events import Phase
+from onlyvips_release.core.events import Phase, Requested
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Guardian, SuiteRequest
@@ -180,7 +180,7 @@ class Platform:
         return may_be_released(self.target, self.plan, [one.revisions for one in self.past()])
 
     def take_over(
-        self, request: Request, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True
+        self, request: Requested, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True
     ) -> Release | None:
         """Go on with an unfinished release that nobody holds, as `request.what` says; None = nothing was unfinished.
 
@@ -209,9 +209,9 @@ class Platform:
 
     def recover(self, on_event: OnEvent = silent) -> Release | None:
         """End an unfinished release that nobody holds: users on stable, then clean-up. None = nothing was open."""
-        return self.take_over(Request("recover", caller()), on_event)
+        return self.take_over(Requested("recover", caller()), on_event)
 
-    def _clean_up(self, request: Request) -> None:
+    def _clean_up(self, request: Requested) -> None:
         if self.target.router().running():
             self.target.router().reset()
         between.remove_router(self.target, lambda _: None)
@@ -292,7 +292,7 @@ class Platform:
         services = service_contexts(self.plan, serves, self.target.workload.inspect())
         return SuiteContext(release, services=services)
 
-    def ask(self, request: Request) -> bool:
+    def ask(self, request: Requested) -> bool:
         """Leave a request for the running release and wait until it takes it; False = nobody holds the platform."""
         if not self.holder():
             return False

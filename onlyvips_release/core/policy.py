@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Event, Phase
-from onlyvips_release.core.judge import SMOULDERING
+from onlyvips_release.core.judge import SMOULDERING, Judgement
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Probe, SuiteResult, Verdict
 from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.plan import Accept, OnInconclusive
 from onlyvips_release.core.proof import answer_of, is_right, wrong_answer
@@ -34,7 +34,7 @@ def decide(release: Release) -> list[Event]:
     if release.phase is Phase.WATCHING:
         return [*notes(release), *_watching(release)]
     if release.waiting and release.phase is Phase.BAKING:
-        return obey_waiting(release)
+        return after_request(release, release.waiting)[1:]
     judged = against(release)
     if judged is None and release.phase is Phase.BAKING:
         judged = environment(release) or end_of_step(release)
@@ -183,8 +183,13 @@ def judges_view(release: Release, wanted: Verdict) -> events.Judged | None:
     view = release.evidence.judge.look()
     if view.verdict is not wanted:
         return None
+    return as_event(view, final=view.final)
+
+
+def as_event(view: Judgement, *, final: bool) -> events.Judged:
+    """What the judge concludes, as the event that is recorded."""
     metrics = tuple(view.to_dict()["metrics"])
-    return events.Judged(view.verdict, Reason(view.reason), view.sentence, view.final, view.R, view.blame, metrics)
+    return events.Judged(view.verdict, Reason(view.reason), view.sentence, final, view.R, view.blame, metrics)
 
 
 # --- the end of a step --------------------------------------------------------------------------------------------
@@ -200,8 +205,7 @@ def end_of_step(release: Release) -> events.Judged | None:
     if fine and not release.at_last_step:
         sentence = f"{step.weight} % held, nothing against the canary"
         return events.Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
-    metrics = tuple(end.to_dict()["metrics"])
-    judged = events.Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
+    judged = as_event(end, final=True)
     if fine and end.verdict is Verdict.PASS:
         return judged
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
@@ -281,12 +285,12 @@ def after_signal(release: Release) -> list[Event]:
     return [] if release.committed or release.phase in FINAL else [events.RollbackStarted("interrupted by a signal")]
 
 
-def after_request(release: Release, request: Request) -> list[Event]:
+def after_request(release: Release, request: events.Requested) -> list[Event]:
     """What an operator asked of a running release. Nobody can promote what rules 2 to 6 are against: those end it.
 
     `pause` and `promote` that come before the bake are kept until it begins.
     """
-    requested: list[Event] = [events.Requested(request.what, request.by, reason=request.reason)]
+    requested: list[Event] = [request]
     match request.what:
         case "abort" if not release.committed:
             return [*requested, events.RollbackStarted(f"aborted by {by(request)}")]
@@ -303,7 +307,7 @@ def after_request(release: Release, request: Request) -> list[Event]:
             return requested
 
 
-def promoted_by(release: Release, request: Request) -> list[Event]:
+def promoted_by(release: Release, request: events.Requested) -> list[Event]:
     """A person's promotion, unless something is against it."""
     blocked = against(release) or environment(release)
     if blocked:
@@ -312,36 +316,27 @@ def promoted_by(release: Release, request: Request) -> list[Event]:
     return passed(release, events.Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
 
 
-def obey_waiting(release: Release) -> list[Event]:
-    """A request that was kept until the bake began."""
-    waiting = release.waiting
-    assert waiting is not None
-    request = Request(waiting.what, waiting.by, reason=waiting.reason)
-    return after_request(release, request)[1:]
-
-
-def by(request: Request) -> str:
+def by(request: events.Requested) -> str:
     """Who asked, and why."""
     return f"{request.by} ({request.reason})" if request.reason else request.by
 
 
-def after_takeover(release: Release, request: Request) -> list[Event]:
+def after_takeover(release: Release, request: events.Requested) -> list[Event]:
     """What a command does with a release that nobody holds.
 
     `recover` and `abort` take users back, unless every stable instance was proven new; all others go on with it.
     """
-    requested = events.Requested(request.what, request.by, reason=request.reason)
     resumed = events.Resumed(request.by, taken_over=True, hurry=request.what == "recover")
     proven_new = release.committed and release.routed_on(release.new)
     forward = release.phase in (Phase.WATCHING, Phase.ROLLING_BACK, *FINAL) or proven_new
     match request.what:
         case "recover" if not forward:
-            return [requested, resumed, events.RollbackStarted("nobody held the release: `recover` takes users back")]
+            return [request, resumed, events.RollbackStarted("nobody held the release: `recover` takes users back")]
         case "abort" if not forward:
-            return [requested, resumed, events.RollbackStarted(f"aborted by {by(request)}")]
+            return [request, resumed, events.RollbackStarted(f"aborted by {by(request)}")]
         case "promote" | "resume" if release.phase in (Phase.BAKING, Phase.PAUSED):
             follow = after_request(release, request)
             decided = (events.Judged, events.StepPassed, events.BakePassed)
-            return [requested, resumed, *(event for event in follow if isinstance(event, decided))]
+            return [request, resumed, *(event for event in follow if isinstance(event, decided))]
         case _:
-            return [requested, resumed]
+            return [request, resumed]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from onlyvips_release.core.events import Event
-from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, Sample, SuiteResult
+from onlyvips_release.core.events import Event, Requested
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Sample, SuiteResult
 from onlyvips_release.core.plan import Revision, Suite
 from onlyvips_release.core.suite import SuiteContext
 
@@ -278,10 +278,10 @@ class Notifier(Protocol):
 class Requests(Protocol):
     """What operators ask of a running release."""
 
-    def take(self) -> Request | None:
+    def take(self) -> Requested | None:
         """The next request, which is then gone from the queue; None = there is none."""
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Requested) -> None:
         """Leave a request for the controller of the open release. Raises Refused while another one waits."""
 
     def waits(self) -> bool:

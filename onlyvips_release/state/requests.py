@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Requested
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.files import make_folder, write_whole
 from onlyvips_release.state.layout import Layout
@@ -18,7 +18,7 @@ class RequestFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def take(self) -> Request | None:
+    def take(self) -> Requested | None:
         """Take the request that waits, None = none does. One that cannot be read is a request for "unknown"."""
         taken = self.path.with_suffix(".taken")
         try:
@@ -27,13 +27,13 @@ class RequestFile:
             return None
         try:
             fields = json.loads(taken.read_bytes())
-            request = Request(str(fields["what"]), str(fields["by"]), reason=str(fields.get("reason", "")))
+            request = Requested(str(fields["what"]), str(fields["by"]), reason=str(fields.get("reason", "")))
         except (ValueError, KeyError, TypeError, AttributeError):
-            request = Request("unknown", "somebody", reason=f"{self.path.name} held no request")
+            request = Requested("unknown", "somebody", reason=f"{self.path.name} held no request")
         taken.unlink()
         return request
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Requested) -> None:
         """Leave a request for the controller that holds the lease. Raises Refused while another one waits.
 
         Only `abort` replaces another one.

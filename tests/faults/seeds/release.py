@@ -150,7 +150,7 @@ SEEDS = (
          'case "resumes" if release.phase is Phase.PAUSED:'),
     Seed("a person promotes against the evidence", POLICY, "promoted_by",
          "against(release) or environment(release)", "None"),
-    Seed("a kept request is obeyed twice", POLICY, "obey_waiting", "[1:]", ""),
+    Seed("a kept request is obeyed twice", POLICY, "decide", "[1:]", ""),
     Seed("recover goes on where stable is not proven", POLICY, "after_takeover",
          "release.committed and release.routed_on(release.new)", "release.committed"),
     Seed("recover takes users back from a proven new stable", POLICY, "after_takeover",
