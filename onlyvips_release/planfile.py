@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from onlyvips_release.errors import PlanError, Problem
+from onlyvips_release.errors import PlanError, Problem, shortened
 
 if TYPE_CHECKING:
     from onlyvips_release.core.plan import ReleasePlan
@@ -87,12 +87,8 @@ def _at(folder: Path, plan: ReleasePlan) -> ReleasePlan:
 
 
 def _dotted(loc: Loc) -> str:
-    parts = (_shown(str(part)) for part in loc)
+    parts = (shortened(str(part)) for part in loc)
     return ".".join(part if part.isprintable() else repr(part) for part in parts)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _fail(message: str, line: int = 0, column: int = 0, key: str = "") -> NoReturn:
@@ -221,7 +217,7 @@ class _Yaml:
         for key, value in node.value:
             name = _key(key, loc)
             if name in first:
-                message = f"{_shown(name)!r} is given twice (first on line {first[name]})"
+                message = f"{shortened(name)!r} is given twice (first on line {first[name]})"
                 self.problems.append(Problem(*_mark(key), _dotted(loc), message))
                 continue
             first[name] = _mark(key)[0]
@@ -295,7 +291,7 @@ def _scalar(node: yaml.ScalarNode, loc: Loc) -> str | bool | None:
 def _known_tag(node: yaml.Node, name: str, loc: Loc) -> None:
     if node.tag != YAML + name:
         tag = str(node.tag).replace(YAML, "!!")
-        _fail(f"the tag {_shown(tag)!r} is not understood here: leave it out", *_mark(node), _dotted(loc))
+        _fail(f"the tag {shortened(tag)!r} is not understood here: leave it out", *_mark(node), _dotted(loc))
 
 
 def _mark(node: yaml.Node) -> tuple[int, int]:
