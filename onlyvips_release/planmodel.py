@@ -1,8 +1,8 @@
 """Makes a plan of the tree of a plan file by pydantic, or says of each fault where it is and what is wrong.
 
 The models are made from the fields of the plan's own dataclasses: each key, its type, its text and its default stand at
-a field with a `Key` (in `core.plan` and in the parts of the targets). Only `planfile` and the schema import this, and late,
-because pydantic is slow to import.
+a field with a `Key` (in `core.plan` and in the parts of the targets). Only `planfile` and the schema import this, late:
+pydantic is slow to import.
 """
 
 from __future__ import annotations
