@@ -100,13 +100,11 @@ def _fault_of(instance: Instance, now: tuple[Instance, ...]) -> str:
         return "was restarted"
     if instance.image and any(i.image and i.image != instance.image for i in peers):
         return "runs another image"
-    if same and same.ready:
+    if (same and same.ready) or any(i.serves for i in peers):
         return ""
-    if any(i.serves for i in peers):
-        return ""
-    return (
-        (same.note or "is not ready, and no other instance is") if same else "is gone, and no other instance is ready"
-    )
+    if same:
+        return same.note or "is not ready, and no other instance is"
+    return "is gone, and no other instance is ready"
 
 
 def notes(release: Release) -> list[Event]:
@@ -121,11 +119,8 @@ def notes(release: Release) -> list[Event]:
 
 def trouble(release: Release, seen: events.Observed, reported: str) -> str:
     """Why a tick must not be judged, "" = nothing: no answer from router or source, or no stable to compare with."""
-    return reported or ("" if release.phase is Phase.WATCHING else stable_down(release, seen))
-
-
-def stable_down(release: Release, seen: events.Observed) -> str:
-    """Which routed service has no ready stable instance, "" = none."""
+    if reported or release.phase is Phase.WATCHING:
+        return reported
     for service in release.plan.routed:
         mine = [i for i in seen.instances if i.service == service.name and i.arm is Arm.STABLE]
         if seen.instances and not any(i.serves for i in mine):
@@ -173,8 +168,8 @@ def watched(release: Release) -> events.Watched:
     if release.signal:
         return events.Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
     if release.hurry:
-        sentence = "the watch was skipped: recovered, the smoke tests passed on the new stable"
-        return events.Watched(Verdict.INCONCLUSIVE, sentence)
+        why = "recovered, the smoke tests passed on the new stable"
+        return events.Watched(Verdict.INCONCLUSIVE, f"the watch was skipped: {why}")
     return events.Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
 
 
