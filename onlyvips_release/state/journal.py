@@ -90,20 +90,13 @@ class FileJournal:
         fields = encode(event)
         for one in latencies(fields):
             one["latency"] = in_a_row(one["latency"])
-        record = {
-            "v": VERSION,
-            "seq": self.seq,
-            "fence": self.fence,
-            "t": self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "event": type(event).__name__,
-            **fields,
-        }
+        time = self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"v": VERSION, "seq": self.seq, "fence": self.fence, "t": time, "event": type(event).__name__}
         try:
-            self._write((json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
+            self._write((json.dumps(head | fields, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
         except OSError as error:
-            raise JournalError(
-                f"cannot write {self.path}: {error.strerror}", remedy="free space or mend the disk; then `recover`"
-            ) from error
+            remedy = "free space or mend the disk; then `recover`"
+            raise JournalError(f"cannot write {self.path}: {error.strerror}", remedy=remedy) from error
 
     def _write(self, line: bytes) -> None:
         """Whole or not at all; a journal that vanished is never begun anew, its first events would be missing."""

@@ -4,7 +4,7 @@
 <state>/<platform>/live/      what is true now: lease, requests, processes, the router's files
                    log/       output of router, guardian and services, bounded
                    history/   what earlier releases measured, a file per service
-                   releases/<id>/{journal.jsonl, plan.json, token}
+                   releases/<id>/{journal.jsonl, token}
 <reports>/index.html, history.jsonl     of all platforms
 <reports>/<platform>/<id>/              the report of one release
 ```
@@ -94,10 +94,6 @@ class Layout:
     def journal(self, name: str) -> Path:
         """The journal of one release."""
         return self.release(name) / "journal.jsonl"
-
-    def plan(self, name: str) -> Path:
-        """The plan of one release as JSON."""
-        return self.release(name) / "plan.json"
 
     def token(self, name: str) -> Path:
         """The secret in one release's pins."""

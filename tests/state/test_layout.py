@@ -13,7 +13,7 @@ LAYOUT = Layout(Path("/s"), "shop")
 def test_no_two_paths_of_a_platform_are_the_same_and_all_are_below_its_folder() -> None:
     found = [value for name, value in vars(LAYOUT).items() if name not in ("state", "platform", "folder")]
     found += [LAYOUT.by_hand(0), LAYOUT.by_hand(100), LAYOUT.processes("a"), LAYOUT.external("a")]
-    found += [LAYOUT.service_log("a", "b"), LAYOUT.journal("r0001"), LAYOUT.plan("r0001"), LAYOUT.token("r0001")]
+    found += [LAYOUT.service_log("a", "b"), LAYOUT.journal("r0001"), LAYOUT.token("r0001")]
     assert len(set(found)) == len(found)
     assert all(path.is_relative_to("/s/shop") for path in found)
 
