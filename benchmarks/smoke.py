@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.table import Row, show
-from onlyvips_release.demo import free_ports
+from onlyvips_release.sandbox.demo import free_ports
 
 BAR = 3.0
 """Seconds of the whole command."""

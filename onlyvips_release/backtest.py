@@ -8,23 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from onlyvips_release.core.events import (
-    CanaryStarted,
-    Event,
-    Finished,
-    Judged,
-    Observed,
-    Phase,
-    Prepared,
-    Promoted,
-    RollbackStarted,
-    Sampled,
-    Shifted,
-    SmokePassed,
-    Started,
-    StepPassed,
-    SuiteRan,
-)
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Event, Phase
 from onlyvips_release.core.lifecycle import TABLE, Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.core.plan import ReleasePlan
@@ -32,6 +17,8 @@ from onlyvips_release.core.policy import decide
 from onlyvips_release.errors import Refused
 
 ENDS_EARLY = "the record ends before this plan would have decided"
+FOLLOWED = (events.Prepared, events.CanaryStarted, events.SuiteRan, events.SmokePassed, events.Observed)
+"""Events that happen to a release whatever its limits are, where its phase has room for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +26,7 @@ class Replayed:
     """`decided` None: the record does not reach that far, `sentence` says so. `recorded`: how the release ended."""
 
     release: str
-    decided: Judged | None
+    decided: events.Judged | None
     tick: int | None
     sentence: str
     recorded: str
@@ -47,14 +34,14 @@ class Replayed:
 
 def backtest(journal: Iterable[Event], other: ReleasePlan | None = None) -> Replayed:
     """What the judge and the recorded checks lead to. Raises Refused where the other plan has other weights."""
-    events = list(journal)
-    started = next((event for event in events if isinstance(event, Started)), None)
+    happened = list(journal)
+    started = next((event for event in happened if isinstance(event, events.Started)), None)
     if started is None:
         raise Refused("the journal holds no release", remedy="give releases/<id>/journal.jsonl")
-    finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
+    finished = next((event for event in reversed(happened) if isinstance(event, events.Finished)), None)
     recorded = finished.sentence if finished else "the release has no end"
     plan = _with_limits(started.plan, other) if other else started.plan
-    tick, decided = next(_decisions(events, replace(started, plan=plan)), (None, None))
+    tick, decided = next(_decisions(happened, replace(started, plan=plan)), (None, None))
     sentence = decided.sentence if decided else ENDS_EARLY
     return Replayed(started.release, decided, tick, sentence, recorded)
 
@@ -73,43 +60,39 @@ def _with_limits(plan: ReleasePlan, other: ReleasePlan) -> ReleasePlan:
     return replace(plan, **{name: getattr(other, name) for name in names})
 
 
-def _decisions(events: Iterable[Event], started: Started) -> Iterator[tuple[int, Judged]]:
+def _decisions(happened: Iterable[Event], started: events.Started) -> Iterator[tuple[int, events.Judged]]:
     """Final decisions of the bakes: a tick is decided when all that it showed (instances, probes, suites) is folded.
     Recorded decisions are left out."""
     release, tick = Release(), None
-    for event in (*events, None):
-        if tick is not None and not isinstance(event, Observed | SuiteRan):
+    for event in (*happened, None):
+        if tick is not None and not isinstance(event, events.Observed | events.SuiteRan):
             for word in decide(release):
-                if (
-                    isinstance(word, Judged)
-                    and word.final
-                    and (word.verdict is not Verdict.PASS or release.at_last_step)
-                ):
+                if isinstance(word, events.Judged) and _ends(word, release):
                     yield tick, word
                     return
-                if isinstance(word, Judged | StepPassed):
+                if isinstance(word, events.Judged | events.StepPassed):
                     release.apply(word)
             tick = None
         match event:
-            case Started():
+            case events.Started():
                 release.apply(started)
-            case Prepared() | CanaryStarted() | SuiteRan() | SmokePassed() | Observed():
+            case _ if isinstance(event, FOLLOWED):
                 if type(event) in TABLE[release.phase]:
                     release.apply(event)
-            case Shifted(weight=weight) if release.phase is Phase.SHIFTING and weight == release.current.weight:
+            case events.Shifted(weight=weight) if release.phase is Phase.SHIFTING and weight == release.current.weight:
                 release.apply(event)
-            case StepPassed() if release.phase is Phase.BAKING and release.current.approve:
+            case events.StepPassed() if release.phase is Phase.BAKING and release.current.approve:
                 release.apply(event)
-            case Sampled() if release.phase is Phase.BAKING:
+            case events.Sampled() if release.phase is Phase.BAKING:
                 release.apply(event)
                 tick = event.tick
-            case Shifted() if release.phase is Phase.BAKING:
+            case events.Shifted() if release.phase is Phase.BAKING:
                 return
-            case RollbackStarted() | Promoted():
+            case events.RollbackStarted() | events.Promoted():
                 return
             case _:
                 pass
 
 
-def _ends(judged: Judged, release: Release) -> bool:
+def _ends(judged: events.Judged, release: Release) -> bool:
     return judged.final and (judged.verdict is not Verdict.PASS or release.at_last_step)

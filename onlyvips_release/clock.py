@@ -10,6 +10,7 @@ import select
 import signal
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -65,14 +66,10 @@ class SystemClock:
             raise Interrupted(signal.SIGINT if self._signals[handled] == signal.SIGINT else signal.SIGTERM)
 
     def _drain(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.read(self._wake, 1024)
-        except BlockingIOError:
-            return
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
-        try:
+        with suppress(BlockingIOError):
             os.write(self._waker, b"!")
-        except BlockingIOError:
-            return

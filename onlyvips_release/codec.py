@@ -26,17 +26,13 @@ def encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = {"kind": value.kind} if isinstance(value, ServicePart | PlatformPart) else {}
         return kind | {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    match value:
-        case Enum():
-            return value.value
-        case timedelta():
-            return value.total_seconds()
-        case Mapping():
-            return {str(key): encode(item) for key, item in value.items()}
-        case list() | tuple():
-            return [encode(item) for item in value]
-        case _:
-            return value
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.value if isinstance(value, Enum) else value
 
 
 @cache
@@ -66,9 +62,8 @@ def decode(kind: Any, data: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(data)
     if origin is tuple:
-        options = get_args(kind)
-        if len(options) == 2 and options[1] is Ellipsis:
-            return tuple(decode(options[0], item) for item in data)
+        first, *rest = get_args(kind)
+        options = [first] * len(data) if rest == [Ellipsis] else [first, *rest]
         return tuple(decode(option, item) for option, item in zip(options, data, strict=True))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         key, item = get_args(kind)

@@ -77,10 +77,5 @@ def caller() -> str:
 
 def describe_caller(environment: Environment) -> dict[str, str]:
     """Who runs this command, where, and for which CI job."""
-    return {
-        "host": socket.gethostname(),
-        "user": getpass.getuser(),
-        "pid": str(os.getpid()),
-        "ci": environment.ci_job,
-        "commit": environment.commit,
-    }
+    process = {"host": socket.gethostname(), "user": getpass.getuser(), "pid": str(os.getpid())}
+    return {**process, "ci": environment.ci_job, "commit": environment.commit}

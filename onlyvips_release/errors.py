@@ -19,6 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def shortened(text: str) -> str:
+    """A word of a plan as messages show it: at most 60 characters."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 class ReleaseError(Exception):
     """Base of all: `str(error)` says what happened, `remedy` what to do, `exit_code` how the command ends."""
 

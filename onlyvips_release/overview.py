@@ -9,9 +9,9 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.target import Live, Target
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import JournalError
-from onlyvips_release.state.freeze import frozen
 from onlyvips_release.state.journal import Reading, read_release, read_started
 from onlyvips_release.state.layout import Layout, platforms
+from onlyvips_release.state.requests import frozen
 from onlyvips_release.targets import open_target
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from onlyvips_release.errors import PlanError, Problem
+from onlyvips_release.errors import PlanError, Problem, shortened
 
 if TYPE_CHECKING:
     from onlyvips_release.core.plan import ReleasePlan
@@ -46,26 +46,28 @@ def load(path: Path) -> tuple[ReleasePlan, Source]:
     Working folders become absolute: they count from the plan file's folder, which is also their default. Suite paths
     stay as written. Raises PlanError with every fault.
     """
-    try:
-        data = _bytes(path)
-        document = _Toml(_text(data)) if path.suffix.lower() == ".toml" else _Yaml(_text(data))
-        plan = _validated(document)
-    except PlanError as error:
-        raise PlanError(error.problems, file=str(path)) from None
-    return _at(path.absolute().parent, plan), Source(path.absolute(), hashlib.sha256(data).hexdigest())
+    document, data = _parsed(path)
+    plan = _validated(document, str(path))
+    folder = str(path.absolute().parent)
+    services = tuple(replace(service, runs=service.runs.absolute(folder)) for service in plan.services)
+    return replace(plan, services=services), Source(path.absolute(), hashlib.sha256(data).hexdigest())
 
 
 def platform_of(path: Path) -> str:
     """Only the platform's name, without judging the rest of the file (quick); "" = it has none. Raises PlanError."""
-    try:
-        text = _text(_bytes(path))
-        tree = (_Toml(text) if path.suffix.lower() == ".toml" else _Yaml(text)).tree
-    except PlanError as error:
-        raise PlanError(error.problems, file=str(path)) from None
+    tree = _parsed(path)[0].tree
     return str(tree.get("platform") or "") if isinstance(tree, dict) else ""
 
 
-def _validated(document: _Toml | _Yaml) -> ReleasePlan:
+def _parsed(path: Path) -> tuple[_Toml | _Yaml, bytes]:
+    try:
+        data = _bytes(path)
+        return (_Toml if path.suffix.lower() == ".toml" else _Yaml)(_text(data)), data
+    except PlanError as error:
+        raise PlanError(error.problems, file=str(path)) from None
+
+
+def _validated(document: _Toml | _Yaml, file: str) -> ReleasePlan:
     from onlyvips_release import planmodel  # noqa: PLC0415  # pydantic takes long to import; only plan files need it
 
     problems = list(document.problems)
@@ -76,23 +78,13 @@ def _validated(document: _Toml | _Yaml) -> ReleasePlan:
             line, column = document.place(fault.loc, at_key=fault.at_key)
             problems.append(Problem(line, column, _dotted(fault.loc), fault.message))
     if problems:
-        raise PlanError(tuple(dict.fromkeys(problems)))
+        raise PlanError(tuple(dict.fromkeys(problems)), file=file)
     return plan
 
 
-def _at(folder: Path, plan: ReleasePlan) -> ReleasePlan:
-    """The plan with absolute paths: a release goes on elsewhere than where it was started."""
-    services = (replace(service, runs=service.runs.absolute(str(folder))) for service in plan.services)
-    return replace(plan, services=tuple(services))
-
-
 def _dotted(loc: Loc) -> str:
-    parts = (_shown(str(part)) for part in loc)
+    parts = (shortened(str(part)) for part in loc)
     return ".".join(part if part.isprintable() else repr(part) for part in parts)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _fail(message: str, line: int = 0, column: int = 0, key: str = "") -> NoReturn:
@@ -166,25 +158,19 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{YAML}bool", re.compile(r"(?:true|false)$"), ["t", "f"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a value stands: where it begins, if that is on the line of its key, else at the key."""
-
-    value: tuple[int, int]
-    key: tuple[int, int]
-
-
 class _Yaml:
-    """A YAML document: its tree, where each value of it stands, and the keys that are given twice."""
+    """A YAML document: its tree, where each value of it and its key stand, and the keys that are given twice.
+
+    A value stands where it begins, if that is on the line of its key, else at the key.
+    """
 
     def __init__(self, text: str) -> None:
         self.problems: list[Problem] = []
-        self.places: dict[Loc, _Place] = {}
+        self.places: dict[Loc, tuple[tuple[int, int], tuple[int, int]]] = {}
         self._open: set[int] = set()
         self._values = 0
         try:
-            root = _composed(text)
-            self.tree = self._value(root, ())
+            self.tree = self._value(_composed(text), ())
         except RecursionError:
             _fail("is nested too deeply")
 
@@ -192,7 +178,8 @@ class _Yaml:
         """Line and column, from 1, of a value (or its key); of the nearest parent if there is no such value."""
         for length in range(len(loc), -1, -1):
             if found := self.places.get(loc[:length]):
-                return found.key if at_key else found.value
+                value, key = found
+                return key if at_key else value
         return 0, 0
 
     def _value(self, node: yaml.Node, loc: Loc, key: yaml.Node | None = None) -> Any:
@@ -200,7 +187,7 @@ class _Yaml:
         if self._values > MOST_VALUES:
             _fail(f"holds more than {MOST_VALUES} values, aliases counted each time: this is no plan")
         at_key, at_value = _mark(key or node), _mark(node)
-        self.places[loc] = _Place(at_value if at_value[0] == at_key[0] else at_key, at_key)
+        self.places[loc] = (at_value if at_value[0] == at_key[0] else at_key, at_key)
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node, loc)
         if id(node) in self._open:
@@ -221,7 +208,7 @@ class _Yaml:
         for key, value in node.value:
             name = _key(key, loc)
             if name in first:
-                message = f"{_shown(name)!r} is given twice (first on line {first[name]})"
+                message = f"{shortened(name)!r} is given twice (first on line {first[name]})"
                 self.problems.append(Problem(*_mark(key), _dotted(loc), message))
                 continue
             first[name] = _mark(key)[0]
@@ -295,7 +282,7 @@ def _scalar(node: yaml.ScalarNode, loc: Loc) -> str | bool | None:
 def _known_tag(node: yaml.Node, name: str, loc: Loc) -> None:
     if node.tag != YAML + name:
         tag = str(node.tag).replace(YAML, "!!")
-        _fail(f"the tag {_shown(tag)!r} is not understood here: leave it out", *_mark(node), _dotted(loc))
+        _fail(f"the tag {shortened(tag)!r} is not understood here: leave it out", *_mark(node), _dotted(loc))
 
 
 def _mark(node: yaml.Node) -> tuple[int, int]:

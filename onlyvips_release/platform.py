@@ -15,9 +15,9 @@ from pathlib import Path
 from onlyvips_release import between
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core import events
-from onlyvips_release.core.events import Phase
+from onlyvips_release.core.events import Phase, Requested
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.core.policy import after_takeover, too_late
 from onlyvips_release.core.ports import Guardian, SuiteRequest
@@ -27,9 +27,9 @@ from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed, Not
 from onlyvips_release.guardian import NoGuardian
 from onlyvips_release.installation import installation, may_be_released, new_services
 from onlyvips_release.runner import Runner
-from onlyvips_release.state.freeze import frozen
 from onlyvips_release.state.journal import Reading, read_release, read_started
 from onlyvips_release.state.layout import Layout, Reports
+from onlyvips_release.state.requests import frozen
 from onlyvips_release.wayback import Past, listing, past_of, started_revisions, way_back
 from onlyvips_release.wiring import Parts, wire
 
@@ -187,12 +187,7 @@ class Platform:
         return may_be_released(self.target, self.plan, [one.revisions for one in past])
 
     def take_over(
-        self,
-        request: Request,
-        on_event: OnEvent = silent,
-        *,
-        until_paused: bool = False,
-        guardian: bool = True,
+        self, request: Requested, on_event: OnEvent = silent, *, until_paused: bool = False, guardian: bool = True
     ) -> Release | None:
         """Go on with an unfinished release that nobody holds, as `request.what` says; None = nothing was unfinished.
 
@@ -218,9 +213,9 @@ class Platform:
 
     def recover(self, on_event: OnEvent = silent) -> Release | None:
         """End an unfinished release that nobody holds: users on stable, then clean-up. None = nothing was open."""
-        return self.take_over(Request("recover", caller()), on_event)
+        return self.take_over(Requested("recover", caller()), on_event)
 
-    def _clean_up(self, request: Request) -> None:
+    def _clean_up(self, request: Requested) -> None:
         if self.target.router().running():
             self.target.router().reset()
         between.remove_router(self.target, lambda _: None)
@@ -289,7 +284,7 @@ class Platform:
         """What the bake can find out with the traffic there is, and which history that is from."""
         return self.parts.forecast()
 
-    def ask(self, request: Request) -> bool:
+    def ask(self, request: Requested) -> bool:
         """Leave a request for the running release and wait until it takes it; False = nobody holds the platform.
 
         Raises Refused where the release can no longer do it: it goes back already, or all its users are on the canary.

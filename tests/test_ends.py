@@ -10,7 +10,7 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Request
+from onlyvips_release.core.model import Arm
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.errors import Interrupted, Refused, Unavailable
 from onlyvips_release.runner import Runner
@@ -120,7 +120,7 @@ def test_signal_while_a_release_is_taken_over_ends_it_as_confirmed() -> None:
 
     world.on_call = stop
     found = fold(world.journal)
-    release = Runner(found, world.ports()).run(*after_takeover(found, Request("resume", "ops")))
+    release = Runner(found, world.ports()).run(*after_takeover(found, events.Requested("resume", "ops")))
     assert (release.phase, release.finished and release.finished.exit) == (Phase.ROLLED_BACK, 143)
     assert all_on(world, "v1")
 

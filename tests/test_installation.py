@@ -9,7 +9,7 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Request, Verdict
+from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
 from onlyvips_release.installation import WATCH, installation, new_services
@@ -56,7 +56,7 @@ def recover(world: World) -> Release:
     """What `recover` makes of it."""
     world.holder_alive = False
     release = fold(world.journal)
-    return Runner(release, world.ports()).run(*after_takeover(release, Request("recover", "test")))
+    return Runner(release, world.ports()).run(*after_takeover(release, events.Requested("recover", "test")))
 
 
 def left(world: World) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Instance, Percent, Request, Verdict
+from onlyvips_release.core.model import Arm, Instance, Percent, Verdict
 from onlyvips_release.core.plan import Accept, Step
 from onlyvips_release.errors import NotConfirmed, NotReady, TargetError
 from onlyvips_release.runner import Runner
@@ -391,9 +391,9 @@ def test_request_that_comes_before_the_bake_is_kept_and_obeyed(what: str) -> Non
     def ask(name: str) -> None:
         if name == "checks.start smoke canary" and not asked:
             asked.append(name)
-            world.requests.append(Request(what, "ops"))
+            world.requests.append(events.Requested(what, "ops"))
         if world.time > 900:
-            world.requests.append(Request("abort", "ops"))
+            world.requests.append(events.Requested("abort", "ops"))
 
     world.on_call = ask
     release = carry_out(world)

@@ -11,7 +11,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.commands import next_command
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, OnInconclusive, Step
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
@@ -95,7 +95,7 @@ def test_no_traffic_is_inconclusive_and_never_blames_the_canary() -> None:
 def test_undecided_end_waits_for_its_patience_and_then_pauses_if_the_plan_says_so() -> None:
     plan = make_plan(on_inconclusive=OnInconclusive.PAUSE, patience=timedelta(minutes=1))
     world = World(plan, rps=0.5)
-    world.on_call = at_time(world, 500, lambda: world.requests.append(Request("abort", "ops")))
+    world.on_call = at_time(world, 500, lambda: world.requests.append(events.Requested("abort", "ops")))
     release = carry_out(world)
     paused = next(e for e in world.journal if isinstance(e, events.Paused))
     assert "not" in paused.why or "no decision" in paused.why
@@ -290,7 +290,7 @@ def test_unconfirmed_rollback_can_be_taken_up_again_and_then_ends() -> None:
     world.on_call = lambda name: None
     world.released = True
     found = fold(world.journal)
-    release = Runner(found, world.ports()).run(*after_takeover(found, Request("recover", "ops")))
+    release = Runner(found, world.ports()).run(*after_takeover(found, events.Requested("recover", "ops")))
     assert release.finished is not None
     assert (release.phase, release.finished.exit) == (Phase.ROLLED_BACK, 3)
     assert all_on(world, "v1")
@@ -338,7 +338,7 @@ def test_no_evidence_of_harm_promotes_only_where_the_plan_opts_in_and_says_so() 
 def test_approval_holds_the_weight_until_a_person_goes_on() -> None:
     plan = make_plan(steps=(Step(10, FIVE, approve=True), Step(50, FIVE)))
     world = World(plan, rps=100)
-    world.on_call = at_time(world, 900, lambda: world.requests.append(Request("resume", "ops")))
+    world.on_call = at_time(world, 900, lambda: world.requests.append(events.Requested("resume", "ops")))
     release = carry_out(world)
     assert release.phase is Phase.PROMOTED
     assert any(isinstance(e, events.Paused) for e in world.journal)

@@ -13,7 +13,7 @@ import pytest
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, SuiteResult, Verdict
 from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import SuiteRequest
@@ -321,7 +321,7 @@ class Endless(SimRun):
 
 def test_canary_checks_never_run_twice_at_once_nobody_is_promoted_without_them_and_none_outlives_its_release() -> None:
     world = World(make_plan(), rps=100)
-    world.on_call = lambda name: world.requests.append(Request("abort", "ops")) if world.time > 1500 else None
+    world.on_call = lambda name: world.requests.append(events.Requested("abort", "ops")) if world.time > 1500 else None
     checks, release = SlowChecks(world), Release()
     runner = Runner(release, replace(world.ports(), checks=checks))
     runner.record(started(world.plan))
@@ -344,7 +344,7 @@ def test_bake_is_held_in_full() -> None:
 def test_undecided_end_pauses_where_the_plan_wants_it_after_its_patience(rps: float) -> None:
     plan = make_plan(on_inconclusive=OnInconclusive.PAUSE, patience=MINUTE)
     world = World(plan, rps=rps, seed=1)
-    world.on_call = lambda name: world.requests.append(Request("abort", "ops")) if world.time > 600 else None
+    world.on_call = lambda name: world.requests.append(events.Requested("abort", "ops")) if world.time > 600 else None
     carry_out(world)
     ticks = [e.tick for e in world.journal[: names(world).index("Paused")] if isinstance(e, events.Sampled)]
     held = (ticks[-1] - ticks[0] - 1) * plan.judge.tick.total_seconds()
@@ -454,7 +454,7 @@ def asking(world: World, *requests: tuple[float, str]) -> None:
 
     def ask(name: str) -> None:
         if left and world.time >= left[0][0]:
-            world.requests.append(Request(left.pop(0)[1], "ops", reason="tested"))
+            world.requests.append(events.Requested(left.pop(0)[1], "ops", reason="tested"))
 
     world.on_call = ask
 
@@ -495,7 +495,7 @@ def test_nobody_promotes_while_the_environment_is_in_trouble() -> None:
         if name == "source.sample" and world.time > 60:
             if world.time > 90 and not asked:
                 asked.append(world.time)
-                world.requests.append(Request("promote", "ops"))
+                world.requests.append(events.Requested("promote", "ops"))
             raise Unavailable("planted: the source is down")
 
     world.on_call = down
@@ -522,7 +522,7 @@ class Waiting(SimRun):
         super().__init__(result)
         self.world, self.polls = world, 0
         if "Requested" not in names(world):
-            world.requests.append(Request(what, "ops"))
+            world.requests.append(events.Requested(what, "ops"))
 
     def poll(self) -> SuiteResult | None:
         """Not at once."""
@@ -538,7 +538,9 @@ def test_request_that_was_taken_before_the_bake_is_obeyed_once_when_it_begins(wh
     runner = Runner(release, replace(world.ports(), checks=checks))
     runner.record(started(world.plan))
     runner.upkeep.poll_due = 0.0
-    world.on_call = lambda name: world.requests.append(Request("resume", "ops")) if paused_for_long(world) else None
+    world.on_call = lambda name: (
+        world.requests.append(events.Requested("resume", "ops")) if paused_for_long(world) else None
+    )
     runner.run()
     found = names(world)
     assert found.index("Requested") < found.index("SmokePassed")
@@ -575,7 +577,7 @@ def test_abort_is_obeyed_before_the_point_of_no_return_and_not_behind_it() -> No
     def ask(name: str) -> None:
         if promoted(late) and not asked:
             asked.append(late.time)
-            late.requests.append(Request("abort", "ops"))
+            late.requests.append(events.Requested("abort", "ops"))
 
     late.on_call = ask
     assert ended(carry_out(late), Phase.PROMOTED, 0)
@@ -888,7 +890,7 @@ def test_take_over_waits_until_what_it_started_answers() -> None:
     lease.acquire("resume")
     runner, recorded = Runner(release, replace(world.ports_of(lease), prober=prober)), list[float]()
     runner.on_event = lambda event: recorded.append(world.time)
-    runner.run(*after_takeover(release, Request("resume", "ops")))
+    runner.run(*after_takeover(release, events.Requested("resume", "ops")))
     assert recorded[0] >= began + 10
     assert ended(release, Phase.PROMOTED, 0)
 

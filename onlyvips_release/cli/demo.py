@@ -1,4 +1,4 @@
-"""`demo`: the command; what it shows stands in the module of the same name above."""
+"""`demo`: the command; what it shows stands in the sandbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import click
 
 from onlyvips_release.cli.options import echo_line
-from onlyvips_release.demo import demo as show_demo
+from onlyvips_release.sandbox.demo import demo as show_demo
 
 
 @click.command()

@@ -14,8 +14,8 @@ from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.cli.release import report_end
 from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.environment import caller, read_environment
-from onlyvips_release.state.freeze import freeze as block_releases
-from onlyvips_release.state.freeze import unfreeze as allow_releases
+from onlyvips_release.state.requests import freeze as block_releases
+from onlyvips_release.state.requests import unfreeze as allow_releases
 
 
 @click.command()

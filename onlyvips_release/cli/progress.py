@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING
 from onlyvips_release.cli.options import echo_line, silence
 from onlyvips_release.codec import encode
 from onlyvips_release.core import events
+from onlyvips_release.core.events import Requested
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Request
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
 from onlyvips_release.reporting.folder import allure_html, read
@@ -124,11 +124,11 @@ def write_json_lines(path: Path) -> Iterator[Show]:
 
 @contextmanager
 def abort_after(platform: Platform, limit: float | None) -> Iterator[None]:
-    """Request `abort` after so many seconds; None = never."""
+    """Requested `abort` after so many seconds; None = never."""
     if limit is None:
         yield
         return
-    timer = threading.Timer(limit, platform.target.requests.ask, (Request("abort", f"--timeout of {limit:g} s"),))
+    timer = threading.Timer(limit, platform.target.requests.ask, (Requested("abort", f"--timeout of {limit:g} s"),))
     timer.daemon = True
     timer.start()
     try:

@@ -15,8 +15,7 @@ from onlyvips_release.cli import options
 from onlyvips_release.cli.lookup import load_platform, open_platform, released_platform
 from onlyvips_release.cli.options import echo_line
 from onlyvips_release.cli.progress import abort_after, report_lines, show_progress
-from onlyvips_release.core.events import Phase
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Phase, Requested
 from onlyvips_release.environment import caller
 from onlyvips_release.errors import Refused
 from onlyvips_release.overview import platform as describe_platform
@@ -76,7 +75,7 @@ def request_command(described: Callable[[], None]) -> click.Command:
     @options.GUARD
     @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
-        target, request = released_platform(platform), Request(what, caller(), reason=reason)
+        target, request = released_platform(platform), Requested(what, caller(), reason=reason)
         if target.ask(request):
             message = f"the running release has taken the request `{what}`"
             if what == "abort":
@@ -188,7 +187,7 @@ def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:
     if platform is None:
         return None  # a crash before its first release began
     with show_progress(platform, as_json=as_json) as show:
-        release = platform.take_over(Request("recover", caller()), show, guardian=guardian)
+        release = platform.take_over(Requested("recover", caller()), show, guardian=guardian)
     return None if release is None else report_end(platform, release, as_json)
 
 

@@ -85,19 +85,9 @@ class Leave:
 
 
 Command = (
-    Prepare
-    | StartCanary
-    | RunSmoke
-    | Shift
-    | Observe
-    | ReplaceUnrouted
-    | Commit
-    | ReplaceStable
-    | EndPromotion
-    | EndRollback
-    | Finish
-    | Leave
-)
+    Prepare | StartCanary | RunSmoke | Shift | Observe | ReplaceUnrouted | Commit
+    | ReplaceStable | EndPromotion | EndRollback | Finish | Leave
+)  # fmt: skip
 
 
 # --- which one ------------------------------------------------------------------------------------------------------

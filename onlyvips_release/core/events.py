@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from onlyvips_release.core.judge.service_history import ServiceHistory
-from onlyvips_release.core.model import Arm, Instance, Percent, Probe, Series, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Counters, Instance, Percent, Probe, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.reasons import Reason
 
@@ -105,7 +105,7 @@ class Sampled:
     """
 
     tick: int
-    series: Mapping[str, Mapping[Arm, tuple[Series, ...]]]
+    series: Counters
     trouble: str = ""
     lost: Mapping[str, int] = field(default_factory=dict)
 
@@ -279,31 +279,8 @@ class Finished:
 
 
 Event = (
-    Started
-    | Prepared
-    | CanaryStarted
-    | SuiteRan
-    | SmokePassed
-    | Shifted
-    | Sampled
-    | Observed
-    | Judged
-    | StepPassed
-    | BakePassed
-    | Requested
-    | Paused
-    | Resumed
-    | Interfered
-    | Noted
-    | Committed
-    | Replaced
-    | Promoted
-    | Watched
-    | RollbackStarted
-    | RolledBack
-    | Restored
-    | GuardianActed
-    | Unconfirmed
-    | Notified
+    Started | Prepared | CanaryStarted | SuiteRan | SmokePassed | Shifted | Sampled | Observed | Judged
+    | StepPassed | BakePassed | Requested | Paused | Resumed | Interfered | Noted | Committed | Replaced
+    | Promoted | Watched | RollbackStarted | RolledBack | Restored | GuardianActed | Unconfirmed | Notified
     | Finished
-)
+)  # fmt: skip

@@ -10,10 +10,8 @@ from functools import cached_property
 from onlyvips_release.core import judge as judging
 from onlyvips_release.core.events import Sampled
 from onlyvips_release.core.judge.service_history import ServiceHistory
-from onlyvips_release.core.model import Arm, Percent, Series
+from onlyvips_release.core.model import Arm, Counters, Percent, Series
 from onlyvips_release.core.plan import ReleasePlan
-
-SeriesByArm = Mapping[str, Mapping[Arm, tuple[Series, ...]]]
 
 
 @dataclass
@@ -83,6 +81,6 @@ class Evidence:
         return self.troubled_total * self.plan.judge.tick
 
 
-def as_canary(series: SeriesByArm) -> dict[str, dict[Arm, tuple[Series, ...]]]:
+def as_canary(series: Counters) -> dict[str, dict[Arm, tuple[Series, ...]]]:
     """After promotion nothing is left to compare with: stable's counts are judged alone, by the absolute guards."""
     return {service: {Arm.CANARY: arms.get(Arm.STABLE, ()), Arm.STABLE: ()} for service, arms in series.items()}

@@ -121,19 +121,14 @@ def weight(value: object, *, tenths: bool, target: str) -> Percent:
     return percent(float(text))
 
 
-def number_or_off(value: object) -> float | None:
-    """A number, or `off` (also null): a guard that is not wanted."""
-    return None if value is None or value == "off" else number(value)
+def or_off(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What `reader` reads, or None for `off` (also null): a guard that is not wanted."""
+    return lambda value: None if value is None or value == "off" else reader(value)
 
 
 def number_or_zero(value: object) -> float:
     """A number; `off` is 0."""
     return 0.0 if value == "off" else number(value)
-
-
-def duration_or_off(value: object) -> timedelta | None:
-    """A duration, or `off` (also null)."""
-    return None if value is None or value == "off" else duration(value)
 
 
 def size(value: object) -> float:
@@ -207,12 +202,12 @@ Upstream = Annotated[str, Checks(upstream)]
 Address = Annotated[tuple[str, int], Reads(address)]
 Duration = Annotated[timedelta, Reads(duration)]
 Span = Annotated[Duration, Checks(longer_than_nothing)]
-DurationOrOff = Annotated[timedelta | None, Reads(duration_or_off)]
+DurationOrOff = Annotated[timedelta | None, Reads(or_off(duration))]
 Whole = Annotated[int, Reads(whole, int)]
 Port = Annotated[Whole, Checks(in_range)]
 Number = Annotated[float, Reads(number, float)]
 NUMBER_OR_OFF = float | Literal["off"]
-NumberOrOff = Annotated[float | None, Reads(number_or_off, NUMBER_OR_OFF)]
+NumberOrOff = Annotated[float | None, Reads(or_off(number), NUMBER_OR_OFF)]
 NumberOrZero = Annotated[float | None, Reads(number_or_zero, NUMBER_OR_OFF)]
 Environment = Mapping[Variable, Word]
 Bytes = Annotated[float, Reads(size, float | str)]

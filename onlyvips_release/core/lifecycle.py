@@ -13,37 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from onlyvips_release.core.events import (
-    BakePassed,
-    CanaryStarted,
-    Committed,
-    Event,
-    Finished,
-    GuardianActed,
-    Interfered,
-    Judged,
-    Noted,
-    Notified,
-    Observed,
-    Paused,
-    Phase,
-    Prepared,
-    Promoted,
-    Replaced,
-    Requested,
-    Restored,
-    Resumed,
-    RollbackStarted,
-    RolledBack,
-    Sampled,
-    Shifted,
-    SmokePassed,
-    Started,
-    StepPassed,
-    SuiteRan,
-    Unconfirmed,
-    Watched,
-)
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Event, Phase
 from onlyvips_release.core.evidence import Evidence
 from onlyvips_release.core.model import Arm, Instance, Percent, SuiteResult, Verdict
 from onlyvips_release.core.plan import ReleasePlan, Step
@@ -56,87 +27,56 @@ UNPROVEN = "?"
 # --- what may follow what -----------------------------------------------------------------------------------------
 
 P = Phase
-ANYWHERE = (Requested, Noted, Interfered, Unconfirmed, Resumed, GuardianActed, Notified)
+ANYWHERE = (
+    events.Requested, events.Noted, events.Interfered, events.Unconfirmed, events.Resumed, events.GuardianActed,
+    events.Notified,
+)  # fmt: skip
 """Events that are possible in every open phase; where the table does not list them they leave the phase as it is."""
+
+TICK = (events.Sampled, events.Observed, events.SuiteRan, events.Judged)
+"""What a tick may lead to while users are watched."""
+
+
+def row(phase: Phase, *stays: type, moves: dict[type, Phase]) -> dict[type, Phase]:
+    """What can happen in an open phase: `stays` leave it as it is, `moves` lead to others, a rollback always can."""
+    return {**dict.fromkeys(stays, phase), **moves, events.RollbackStarted: P.ROLLING_BACK}
+
 
 TABLE: dict[Phase, dict[type, Phase]] = {
     # Stable is proven, then the canary runs beside it at weight 0.
-    P.PREPARING: {
-        Started: P.PREPARING,
-        Prepared: P.PREPARING,
-        CanaryStarted: P.CHECKING,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.PREPARING: row(P.PREPARING, events.Started, events.Prepared, moves={events.CanaryStarted: P.CHECKING}),
     # The smoke suite runs on both arms, apart from users. A first installation has nothing to bake.
-    P.CHECKING: {
-        CanaryStarted: P.CHECKING,
-        SuiteRan: P.CHECKING,
-        SmokePassed: P.SHIFTING,
-        BakePassed: P.PROMOTING,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.CHECKING: row(
+        P.CHECKING, events.CanaryStarted, events.SuiteRan,
+        moves={events.SmokePassed: P.SHIFTING, events.BakePassed: P.PROMOTING},
+    ),
     # The weight of the step is put in force; the canary may have to grow for it.
-    P.SHIFTING: {CanaryStarted: P.SHIFTING, Shifted: P.BAKING, RollbackStarted: P.ROLLING_BACK},
+    P.SHIFTING: row(P.SHIFTING, events.CanaryStarted, moves={events.Shifted: P.BAKING}),
     # The weight is held while evidence comes in.
-    P.BAKING: {
-        CanaryStarted: P.BAKING,
-        Sampled: P.BAKING,
-        Observed: P.BAKING,
-        SuiteRan: P.BAKING,
-        Judged: P.BAKING,
-        Shifted: P.BAKING,
-        StepPassed: P.SHIFTING,
-        BakePassed: P.PROMOTING,
-        Paused: P.PAUSED,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.BAKING: row(
+        P.BAKING, *TICK, events.CanaryStarted, events.Shifted,
+        moves={events.StepPassed: P.SHIFTING, events.BakePassed: P.PROMOTING, events.Paused: P.PAUSED},
+    ),
     # The weight is held until a person decides; the judge goes on.
-    P.PAUSED: {
-        Sampled: P.PAUSED,
-        Observed: P.PAUSED,
-        SuiteRan: P.PAUSED,
-        Judged: P.PAUSED,
-        Shifted: P.PAUSED,
-        Finished: P.PAUSED,
-        Resumed: P.BAKING,
-        StepPassed: P.SHIFTING,
-        BakePassed: P.PROMOTING,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.PAUSED: row(
+        P.PAUSED, *TICK, events.Shifted, events.Finished,
+        moves={events.Resumed: P.BAKING, events.StepPassed: P.SHIFTING, events.BakePassed: P.PROMOTING},
+    ),
     # All users go to the canary track, `Committed` is passed, stable is replaced and proven, all users go back to it.
-    P.PROMOTING: {
-        CanaryStarted: P.PROMOTING,
-        Shifted: P.PROMOTING,
-        SuiteRan: P.PROMOTING,
-        SmokePassed: P.PROMOTING,
-        Replaced: P.PROMOTING,
-        Committed: P.PROMOTING,
-        Promoted: P.WATCHING,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.PROMOTING: row(
+        P.PROMOTING, events.CanaryStarted, events.Shifted, events.SuiteRan, events.SmokePassed, events.Replaced,
+        events.Committed, moves={events.Promoted: P.WATCHING},
+    ),
     # Users are on the new stable; the old revision can still be brought back.
-    P.WATCHING: {
-        Sampled: P.WATCHING,
-        Observed: P.WATCHING,
-        SuiteRan: P.WATCHING,
-        SmokePassed: P.WATCHING,
-        Judged: P.WATCHING,
-        Watched: P.PROMOTED,
-        RollbackStarted: P.ROLLING_BACK,
-    },
+    P.WATCHING: row(P.WATCHING, *TICK, events.SmokePassed, moves={events.Watched: P.PROMOTED}),
     # Users first, slow things later. An unconfirmed end (`Finished`) stays here, so that `recover` goes on.
-    P.ROLLING_BACK: {
-        Shifted: P.ROLLING_BACK,
-        CanaryStarted: P.ROLLING_BACK,
-        Replaced: P.ROLLING_BACK,
-        Restored: P.ROLLING_BACK,
-        RollbackStarted: P.ROLLING_BACK,
-        Finished: P.ROLLING_BACK,
-        RolledBack: P.ROLLED_BACK,
-    },
-    P.PROMOTED: {Finished: P.PROMOTED},
-    P.ROLLED_BACK: {Finished: P.ROLLED_BACK},
-}
+    P.ROLLING_BACK: row(
+        P.ROLLING_BACK, events.Shifted, events.CanaryStarted, events.Replaced, events.Restored, events.Finished,
+        moves={events.RolledBack: P.ROLLED_BACK},
+    ),
+    P.PROMOTED: {events.Finished: P.PROMOTED},
+    P.ROLLED_BACK: {events.Finished: P.ROLLED_BACK},
+}  # fmt: skip
 
 
 class IllegalEvent(ReleaseError):
@@ -188,27 +128,29 @@ class Release:
     attempts: dict[Arm, int] = field(default_factory=dict)
     checked: SuiteResult | None = None
     evidence: Evidence = field(default=None)  # type: ignore[assignment]  # set by Started
-    observed: Observed | None = None
+    observed: events.Observed | None = None
     failed_probes: dict[str, int] = field(default_factory=dict)
-    outcome: Judged | None = None
+    outcome: events.Judged | None = None
     reported: str = ""
-    pause: Paused | None = None
-    waiting: Requested | None = None
+    pause: events.Paused | None = None
+    waiting: events.Requested | None = None
     signal: int = 0
     signals: int = 0
-    cause: RollbackStarted | None = None
-    watched: Watched | None = None
+    cause: events.RollbackStarted | None = None
+    watched: events.Watched | None = None
     hurry: bool = False
     until_paused: bool = False
     noted: list[str] = field(default_factory=list)
     trouble: str = ""
-    finished: Finished | None = None
+    finished: events.Finished | None = None
 
     def apply(self, event: Event) -> None:
         """Fold one event. Raises IllegalEvent, before anything changed, when it cannot happen here."""
         kind = type(event)
         target = TABLE[self.phase].get(kind)
-        if target is None and (kind not in ANYWHERE or (self.over and kind not in (GuardianActed, Notified))):
+        if target is None and (
+            kind not in ANYWHERE or (self.over and kind not in (events.GuardianActed, events.Notified))
+        ):
             raise IllegalEvent(
                 f"{kind.__name__} cannot happen in {self.phase}", remedy="the journal was edited, or this is a bug"
             )
@@ -217,55 +159,55 @@ class Release:
 
     def _fold(self, event: Event) -> None:
         match event:
-            case Started():
+            case events.Started():
                 self._begin(event)
-            case Prepared():
+            case events.Prepared():
                 self.prepared = True
-            case CanaryStarted():
+            case events.CanaryStarted():
                 self._canary_started(event)
-            case SuiteRan(result):
+            case events.SuiteRan(result):
                 self._suite(result)
-            case SmokePassed() | BakePassed() if self.phase is not Phase.WATCHING:
+            case events.SmokePassed() | events.BakePassed() if self.phase is not Phase.WATCHING:
                 self.smoke, self.attempts = {}, {}
-            case StepPassed():
+            case events.StepPassed():
                 self.step += 1
-            case Shifted():
+            case events.Shifted():
                 self._shifted(event)
-            case Sampled():
+            case events.Sampled():
                 self._sampled(event)
-            case Observed():
+            case events.Observed():
                 self._observed(event)
-            case Judged():
+            case events.Judged():
                 self.outcome, self.reported = event if event.final else self.outcome, event.reason
-            case Requested():
+            case events.Requested():
                 self._requested(event)
-            case Paused():
+            case events.Paused():
                 self.pause, self.waiting = event, None
-            case Noted(what):
+            case events.Noted(what):
                 self.noted.append(what)
-            case Committed():
+            case events.Committed():
                 self._committed(event)
-            case Replaced():
+            case events.Replaced():
                 self._replaced(event)
-            case Promoted():
+            case events.Promoted():
                 self.promoted, self.smoke, self.attempts = True, {}, {}
                 self.evidence = Evidence(self.plan, self.plan.watch, {})
-            case Watched():
+            case events.Watched():
                 self.watched = event
-            case RollbackStarted():
+            case events.RollbackStarted():
                 self._rolling_back(event)
-            case Unconfirmed():
+            case events.Unconfirmed():
                 self.track_lost = self.phase is Phase.ROLLING_BACK and not self.promoted and not self.proven
-            case Finished():
+            case events.Finished():
                 self.finished = event
-            case Resumed():
+            case events.Resumed():
                 self._resumed(event)
-            case GuardianActed(weight, _, confirmed):
+            case events.GuardianActed(weight, _, confirmed):
                 self.weight = weight if confirmed else None
             case _:
                 pass
 
-    def _begin(self, event: Started) -> None:
+    def _begin(self, event: events.Started) -> None:
         self.id, self.plan = event.release, event.plan
         self.old = {name: arms.get(Arm.STABLE, "") for name, arms in event.revisions.items()}
         self.new = {name: arms[Arm.CANARY] for name, arms in event.revisions.items()}
@@ -275,17 +217,17 @@ class Release:
         self.noted += event.notes
         self.evidence = Evidence(self.plan, self.plan.bake, event.history)
 
-    def _canary_started(self, event: CanaryStarted) -> None:
+    def _canary_started(self, event: events.CanaryStarted) -> None:
         self.canary, self.sized, self.proven = event.instances, event.weight, True
         if self.phase is Phase.ROLLING_BACK:
             self.tracked_old, self.safe_weight = self.promoted, 100
 
-    def _requested(self, event: Requested) -> None:
+    def _requested(self, event: events.Requested) -> None:
         self.signal, self.signals = event.signal or self.signal, self.signals + bool(event.signal)
         if event.what in ("pause", "promote") and self.phase in (Phase.PREPARING, Phase.CHECKING, Phase.SHIFTING):
             self.waiting = event
 
-    def _resumed(self, event: Resumed) -> None:
+    def _resumed(self, event: events.Resumed) -> None:
         """`taken_over`: nobody held it; weight, stable, canary and what a suite reported are to be proven again."""
         self.evidence.begin()
         self.hurry, self.failed_probes = event.hurry, {}
@@ -301,37 +243,37 @@ class Release:
         elif result.weight == self.weight or result.verdict is Verdict.FAIL:
             self.checked = result  # a PASS that was begun at another weight says nothing of this one
 
-    def _shifted(self, event: Shifted) -> None:
+    def _shifted(self, event: events.Shifted) -> None:
         if event.weight != self.weight or self.phase is Phase.SHIFTING:
             self.evidence.begin()
             self.checked = None
         self.weight, self.stable_proven = event.weight, event.proven
 
-    def _sampled(self, event: Sampled) -> None:
+    def _sampled(self, event: events.Sampled) -> None:
         before, self.trouble = self.evidence.troubled_total, event.trouble
         self.evidence.fold(event, self.weight or 0, watching=self.phase is Phase.WATCHING)
         if self.evidence.troubled_total == before:
             self.reported = ""
 
-    def _observed(self, event: Observed) -> None:
+    def _observed(self, event: events.Observed) -> None:
         self.observed = event
         if self.phase is Phase.WATCHING and not self.replaced:  # after a take-over
             self.replaced = tuple(i for i in event.instances if i.arm is Arm.STABLE and not self.keeps(i.service))
         for probe in event.probes:
             self.failed_probes[probe.service] = (probe.status != 200) * (1 + self.failed_probes.get(probe.service, 0))
 
-    def _committed(self, event: Committed) -> None:
+    def _committed(self, event: events.Committed) -> None:
         replaced = self.plan.services if self.one_act else self.plan.routed
         self.serving.update({s.name: UNPROVEN for s in replaced if not self.keeps(s.name)})
         self.committed, self.safe_weight = True, 0 if self.routed_on(self.new) else event.safe_weight
 
-    def _replaced(self, event: Replaced) -> None:
+    def _replaced(self, event: events.Replaced) -> None:
         self.replaced += event.instances
         self.serving.update(event.revisions)
         if self.committed and self.routed_on(self.new if self.cause is None else self.old):
             self.safe_weight = 0
 
-    def _rolling_back(self, event: RollbackStarted) -> None:
+    def _rolling_back(self, event: events.RollbackStarted) -> None:
         self.cause = self.cause or event
         self.smoke, self.tracked_old, self.stable_proven = {}, False, False
         self.proven &= not self.routed_on(self.new)  # the canary track may be emptied by then
@@ -380,21 +322,9 @@ class Release:
         return Arm.STABLE if self.promoted else Arm.CANARY
 
 
-def fold(events: Iterable[Event]) -> Release:
+def fold(journal: Iterable[Event]) -> Release:
     """The release that a whole journal tells of."""
     release = Release()
-    for event in events:
+    for event in journal:
         release.apply(event)
     return release
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram: docs/lifecycle.md shows exactly this."""
-    lines = ["stateDiagram-v2", "    [*] --> PREPARING"]
-    for phase, row in TABLE.items():
-        edges: dict[Phase, list[str]] = {}
-        for kind, target in row.items():
-            if target is not phase:
-                edges.setdefault(target, []).append(kind.__name__)
-        lines += [f"    {phase} --> {target}: {', '.join(kinds)}" for target, kinds in edges.items()]
-    return "\n".join([*lines, *(f"    {phase} --> [*]: Finished" for phase in FINAL)]) + "\n"

@@ -20,6 +20,12 @@ def refuse(key: str, message: str) -> NoReturn:
     raise PlanError((Problem(0, 0, key, message),))
 
 
+def require(condition: bool, key: str, message: str) -> None:
+    """Refuse the value of `key` unless this holds."""
+    if not condition:
+        refuse(key, message)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line `canary rate = factor * stable rate + plus` (shares, not percents)."""
@@ -28,8 +34,8 @@ class Line:
     plus: Annotated[keys.Number, Key("Share that is added, 0.01 = one point.")]
 
     def __post_init__(self) -> None:
-        if not (0 <= self.factor <= 100 and 0 <= self.plus < 1):
-            refuse("judge.errors", f"factor {self.factor} must be in 0..100 and plus {self.plus} in 0..1")
+        allowed = 0 <= self.factor <= 100 and 0 <= self.plus < 1
+        require(allowed, "judge.errors", f"factor {self.factor} must be in 0..100 and plus {self.plus} in 0..1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +47,8 @@ class ErrorLimits:
 
     def __post_init__(self) -> None:
         inner, outer = self.tolerated, self.never_accept
-        if outer.factor < inner.factor or outer.plus < inner.plus or inner == outer:
-            refuse("judge.errors", "never_accept must lie beyond tolerated in both factor and plus")
+        beyond = outer.factor >= inner.factor and outer.plus >= inner.plus and inner != outer
+        require(beyond, "judge.errors", "never_accept must lie beyond tolerated in both factor and plus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,10 @@ class SloLimits:
     share: Annotated[keys.Number, Key("Share of answers that may be slow.")] = 0.01
 
     def __post_init__(self) -> None:
-        if self.errors is not None and not 0 < self.errors < 1:
-            refuse("judge.slo.errors", f"{self.errors} is not a share between 0 and 1")
-        if not 0 < self.share < 1:
-            refuse("judge.slo.share", f"{self.share} is not a share between 0 and 1")
-        if self.slower_than is not None and not MILLISECOND <= self.slower_than <= MINUTE:
-            refuse("judge.slo.slower_than", "give 1ms to 1m, or off")
+        for key, share in (("errors", self.errors), ("share", self.share)):
+            require(share is None or 0 < share < 1, f"judge.slo.{key}", f"{share} is not a share between 0 and 1")
+        slow = self.slower_than
+        require(slow is None or MILLISECOND <= slow <= MINUTE, "judge.slo.slower_than", "give 1ms to 1m, or off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,8 @@ class GaugeLimits:
     most: Annotated[keys.Number | None, Key("Absolute limit, for CPU in cores; default none.")] = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.more <= 10:
-            refuse("more", f"{self.more} is not a share above 0, at most 10")
-        if self.most is not None and self.most <= 0:
-            refuse("most", "must be more than nothing")
+        require(0 < self.more <= 10, "more", f"{self.more} is not a share above 0, at most 10")
+        require(self.most is None or self.most > 0, "most", "must be more than nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,11 @@ class JudgePlan:
 
     def __post_init__(self) -> None:
         for key, value in (("alpha", self.alpha), ("beta", self.beta)):
-            if not 0 < value < 0.5:
-                refuse(f"judge.{key}", f"{value} is not between 0 and 0.5")
+            require(0 < value < 0.5, f"judge.{key}", f"{value} is not between 0 and 0.5")
         for key, share in (("volume", self.volume), ("traffic_share", self.traffic_share)):
-            if share is not None and not 0 < share <= 1:
-                refuse(f"judge.{key}", f"{share} is not a share above 0, at most 1 (or off)")
-        if self.slower is not None and not 0 <= self.slower <= 10:
-            refuse("judge.slower", f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)")
-        if not SECOND <= self.block <= 60 * MINUTE:
-            refuse("judge.block", "give 1s to 1h")
-        if not 200 * MILLISECOND <= self.tick <= 5 * MINUTE:
-            refuse("judge.tick", "give 200ms to 5m")
+            message = f"{share} is not a share above 0, at most 1 (or off)"
+            require(share is None or 0 < share <= 1, f"judge.{key}", message)
+        message = f"{self.slower} is not a share in 0..10 (0.1 = 10 % slower)"
+        require(self.slower is None or 0 <= self.slower <= 10, "judge.slower", message)
+        require(SECOND <= self.block <= 60 * MINUTE, "judge.block", "give 1s to 1h")
+        require(200 * MILLISECOND <= self.tick <= 5 * MINUTE, "judge.tick", "give 200ms to 5m")

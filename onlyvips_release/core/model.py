@@ -146,13 +146,3 @@ class SuiteResult:
     connection_retries: int = 0
     report: str = ""
     kind: SuiteReason = SuiteReason.NOT_RECORDED
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a person or a signal asked of a running release: abort, pause, resume or promote; `signal` 0 = no signal."""
-
-    what: str
-    by: str
-    signal: int = 0
-    reason: str = ""

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Self
 
 from onlyvips_release.core import keys
 from onlyvips_release.core.keys import Key
-from onlyvips_release.core.limits import MINUTE, SECOND, ErrorLimits, JudgePlan, Line, SloLimits, refuse
+from onlyvips_release.core.limits import MINUTE, SECOND, ErrorLimits, JudgePlan, Line, SloLimits, refuse, require
 from onlyvips_release.core.model import LARGEST_STEP, SMALLEST_STEP, percent
 
 __all__ = [
@@ -49,11 +49,10 @@ class Step:
     approve: Annotated[keys.Flag, Key("A person must let the release go on after this step.")] = False
 
     def __post_init__(self) -> None:
-        if not SMALLEST_STEP <= self.weight <= LARGEST_STEP:
-            refuse("weight", f"{self.weight} % is not in {SMALLEST_STEP}..{LARGEST_STEP} (100 is what promotion does)")
+        message = f"{self.weight} % is not in {SMALLEST_STEP}..{LARGEST_STEP} (100 is what promotion does)"
+        require(SMALLEST_STEP <= self.weight <= LARGEST_STEP, "weight", message)
         object.__setattr__(self, "weight", percent(self.weight))
-        if self.bake <= timedelta(0):
-            refuse("bake", "must be longer than nothing")
+        require(self.bake > NO_TIME, "bake", "must be longer than nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,10 @@ class Suite:
     every: Annotated[keys.Span | None, Key("Time between two runs while traffic is split.")] = None
 
     def __post_init__(self) -> None:
-        if self.min_passed < 1:
-            refuse("min_passed", "a suite that need not pass anything proves nothing: give 1 or more")
-        if self.gate not in SEVERITIES:
-            refuse("gate", f"{self.gate!r} is none of {', '.join(SEVERITIES)}")
+        require(
+            self.min_passed >= 1, "min_passed", "a suite that need not pass anything proves nothing: give 1 or more"
+        )
+        require(self.gate in SEVERITIES, "gate", f"{self.gate!r} is none of {', '.join(SEVERITIES)}")
 
 
 SEVERITIES = ("blocker", "critical", "normal", "minor", "trivial")
@@ -94,17 +93,12 @@ class Identity:
     json: Annotated[keys.Text, Key("Dotted path into the JSON of the health answer.")] = ""
 
     def __post_init__(self) -> None:
-        if bool(self.header) == bool(self.json):
-            refuse("", "give either header or json")
+        require(bool(self.header) != bool(self.json), "", "give either header or json")
 
 
 NO_TIME = timedelta(0)
 NO_ENV: Mapping[str, str] = {}
 """`env` of a revision that gives none: a canary then has stable's."""
-
-
-def _no_env() -> Mapping[str, str]:
-    return NO_ENV
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +107,9 @@ class Revision:
 
     name: Annotated[keys.RevisionName, Key("Name of the revision, for ever.", name="revision")]
     command: Annotated[tuple[keys.Word, ...], Key("Program and its arguments.")] = ()
-    env: Annotated[keys.Environment, Key("Variables. Canary's default: stable's.")] = field(default_factory=_no_env)
+    env: Annotated[keys.Environment, Key("Variables. Canary's default: stable's.")] = field(
+        default_factory=lambda: NO_ENV
+    )
     url: Annotated[keys.Upstream, Key("Address of a service that someone else runs.")] = ""
     image: Annotated[keys.Text, Key("Container image.")] = ""
     health: Annotated[Health | None, Key("Default: the service's health.")] = None
@@ -200,18 +196,15 @@ class Service:
         self.runs.check(self)
         if self.stable is not None:
             self._check_difference(self.stable)
-        if self.traffic is not None and not 0 < self.traffic < 1e6:
-            refuse("traffic", f"{self.traffic} is not a number of requests per second above 0")
-        if self.per_try_timeout >= self.timeout:
-            refuse("per_try_timeout", "must be shorter than timeout, or a retry never gets its turn")
-        self._check_business()
-
-    def _check_business(self) -> None:
-        if self.business and not self.routed:
-            refuse("business", "a service without traffic has no business calls: leave it out")
+        message = f"{self.traffic} is not a number of requests per second above 0"
+        require(self.traffic is None or 0 < self.traffic < 1e6, "traffic", message)
+        message = "must be shorter than timeout, or a retry never gets its turn"
+        require(self.per_try_timeout < self.timeout, "per_try_timeout", message)
+        message = "a service without traffic has no business calls: leave it out"
+        require(self.routed or not self.business, "business", message)
         for call in self.business or ():
-            if not re.fullmatch(keys.CALL, call, re.ASCII):
-                refuse("business", f"{call!r} is not METHOD /path")
+            valid = re.fullmatch(keys.CALL, call, re.ASCII) is not None
+            require(valid, "business", f"{call!r} is not METHOD /path")
 
     @property
     def kind(self) -> str:
@@ -224,10 +217,10 @@ class Service:
         return BUSINESS.get(self.name, ()) if self.business is None else self.business
 
     def _check_difference(self, stable: Revision) -> None:
-        if stable.name == self.canary.name:
-            refuse("canary.revision", f"{self.canary.name!r} is also stable's: there is nothing to release")
-        if replace(stable, name=self.canary.name, health=self.canary.health) == self.canary:
-            refuse("canary", "runs exactly what stable runs, under another name")
+        message = f"{self.canary.name!r} is also stable's: there is nothing to release"
+        require(stable.name != self.canary.name, "canary.revision", message)
+        same = replace(stable, name=self.canary.name, health=self.canary.health)
+        require(same != self.canary, "canary", "runs exactly what stable runs, under another name")
 
 
 DEFAULT_STEPS = (Step(10, 30 * MINUTE),)
@@ -262,43 +255,39 @@ class ReleasePlan:
     engine: PlatformPart | None = None
 
     def __post_init__(self) -> None:
-        if not self.services:
-            refuse("services", "names no service")
+        require(bool(self.services), "services", "names no service")
         self._check_target()
         self._check_hosts()
         self._check_ports()
-        if not 2 * SECOND <= self.lease <= 5 * MINUTE:
-            refuse("lease", "give 2s to 5m: so long may a controller be silent until users are taken to the safe side")
-        if not self.steps:
-            refuse("steps", "give at least one step")
+        message = "give 2s to 5m: so long may a controller be silent until users are taken to the safe side"
+        require(2 * SECOND <= self.lease <= 5 * MINUTE, "lease", message)
+        require(bool(self.steps), "steps", "give at least one step")
         weights = [step.weight for step in self.steps]
-        if weights != sorted(set(weights)):
-            refuse("steps", f"weights must rise, got {weights}")
-        if any(weight % 1 for weight in weights) and not all(service.runs.tenths for service in self.services):
-            refuse("steps", f"tenths of a percent are not built yet for target {self.target}")
+        require(weights == sorted(set(weights)), "steps", f"weights must rise, got {weights}")
+        whole = not any(weight % 1 for weight in weights)
+        tenths = all(service.runs.tenths for service in self.services)
+        require(whole or tenths, "steps", f"tenths of a percent are not built yet for target {self.target}")
 
     def _check_hosts(self) -> None:
-        if not self.routed:
-            refuse("services", "no service takes traffic: a canary release needs at least one that does")
+        message = "no service takes traffic: a canary release needs at least one that does"
+        require(bool(self.routed), "services", message)
         hosts = [service.host for service in self.routed]
-        for host in set(hosts):
-            if hosts.count(host) > 1:
-                what = f"host {host!r} is given twice" if host else "only one routed service may leave out host"
-                refuse("services", what)
+        for host in hosts:
+            message = f"host {host!r} is given twice" if host else "only one routed service may leave out host"
+            require(hosts.count(host) == 1, "services", message)
 
     def _check_target(self) -> None:
         targets = {service.runs.target for service in self.services} | ({self.target} - {""})
-        if len(targets) > 1:
-            refuse("services", f"a release runs on one target, not on {' and '.join(sorted(targets))}")
+        message = f"a release runs on one target, not on {' and '.join(sorted(targets))}"
+        require(len(targets) == 1, "services", message)
         object.__setattr__(self, "target", targets.pop())
         if self.engine is not None:
             self.engine.check(self)
 
     def _check_ports(self) -> None:
-        ports = [port for service in self.services for port in service.runs.ports]
-        for port in {*ports, self.listen[1]}:
-            if [*ports, self.listen[1]].count(port) > 1:
-                refuse("services", f"port {port} is used twice")
+        ports = [self.listen[1], *(port for service in self.services for port in service.runs.ports)]
+        for port in ports:
+            require(ports.count(port) == 1, "services", f"port {port} is used twice")
 
     @property
     def routed(self) -> tuple[Service, ...]:

@@ -10,24 +10,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from onlyvips_release.core.events import (
-    BakePassed,
-    Event,
-    Judged,
-    Noted,
-    Observed,
-    Paused,
-    Phase,
-    Requested,
-    Resumed,
-    RollbackStarted,
-    SmokePassed,
-    StepPassed,
-    Watched,
-)
-from onlyvips_release.core.judge import SMOULDERING
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Event, Phase
+from onlyvips_release.core.judge import SMOULDERING, Judgement
 from onlyvips_release.core.lifecycle import FINAL, Release
-from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Probe, SuiteResult, Verdict
 from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.plan import Accept, OnInconclusive
 from onlyvips_release.core.proof import answer_of, is_right, wrong_answer
@@ -47,7 +34,7 @@ def decide(release: Release) -> list[Event]:
     if release.phase is Phase.WATCHING:
         return [*notes(release), *_watching(release)]
     if release.waiting and release.phase is Phase.BAKING:
-        return obey_waiting(release)
+        return after_request(release, release.waiting)[1:]
     judged = against(release)
     if judged is None and release.phase is Phase.BAKING:
         judged = environment(release) or end_of_step(release)
@@ -56,17 +43,17 @@ def decide(release: Release) -> list[Event]:
     return [*notes(release), *consequences(release, judged)]
 
 
-def against(release: Release) -> Judged | None:
+def against(release: Release) -> events.Judged | None:
     """Rules 2 to 5: what fails the canary."""
     seen = release.observed
     if seen and seen.weight is not None and release.weight is not None and seen.weight != release.weight:
         found = f"weight {seen.weight} % is in force, {release.weight} % was set: somebody else changed the routes"
-        return Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
+        return events.Judged(Verdict.FAIL, Reason.INTERFERENCE, found, final=True)
     if sentence := hard_gate(release):
-        return Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
+        return events.Judged(Verdict.FAIL, Reason.HARD_GATE, sentence, final=True)
     if release.checked and release.checked.verdict is Verdict.FAIL:
         sentence = f"canary checks failed: {release.checked.reason}"
-        return Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
+        return events.Judged(Verdict.FAIL, Reason.CANARY_CHECKS, sentence, final=True)
     return judges_view(release, Verdict.FAIL)
 
 
@@ -113,13 +100,11 @@ def _fault_of(instance: Instance, now: tuple[Instance, ...]) -> str:
         return "was restarted"
     if instance.image and any(i.image and i.image != instance.image for i in peers):
         return "runs another image"
-    if same and same.ready:
+    if (same and same.ready) or any(i.serves for i in peers):
         return ""
-    if any(i.serves for i in peers):
-        return ""
-    return (
-        (same.note or "is not ready, and no other instance is") if same else "is gone, and no other instance is ready"
-    )
+    if same:
+        return same.note or "is not ready, and no other instance is"
+    return "is gone, and no other instance is ready"
 
 
 def notes(release: Release) -> list[Event]:
@@ -129,16 +114,13 @@ def notes(release: Release) -> list[Event]:
     now = {(i.service, i.identity) for i in release.observed.instances}
     gone = [i for i in (*release.canary, *release.replaced) if (i.service, i.identity) not in now]
     lines = [f"{i.service}: the instance {i.identity} of {i.revision} is gone, others are ready" for i in gone]
-    return [Noted(line) for line in lines if line not in release.noted]
+    return [events.Noted(line) for line in lines if line not in release.noted]
 
 
-def trouble(release: Release, seen: Observed, reported: str) -> str:
+def trouble(release: Release, seen: events.Observed, reported: str) -> str:
     """Why a tick must not be judged, "" = nothing: no answer from router or source, or no stable to compare with."""
-    return reported or ("" if release.phase is Phase.WATCHING else stable_down(release, seen))
-
-
-def stable_down(release: Release, seen: Observed) -> str:
-    """Which routed service has no ready stable instance, "" = none."""
+    if reported or release.phase is Phase.WATCHING:
+        return reported
     for service in release.plan.routed:
         mine = [i for i in seen.instances if i.service == service.name and i.arm is Arm.STABLE]
         if seen.instances and not any(i.serves for i in mine):
@@ -146,19 +128,19 @@ def stable_down(release: Release, seen: Observed) -> str:
     return ""
 
 
-def is_new(release: Release, seen: Observed) -> bool:
+def is_new(release: Release, seen: events.Observed) -> bool:
     """Whether an observation must be recorded: it is not the last one again, or a pinned request failed."""
     return seen != release.observed or any(probe.status != 200 for probe in seen.probes)
 
 
-def environment(release: Release) -> Judged | None:
+def environment(release: Release) -> events.Judged | None:
     """Rule 6: not the canary's fault. The weight is held, such ticks are not judged."""
     view = judges_view(release, Verdict.INCONCLUSIVE)
     found = release.trouble or (view.sentence if view and view.reason == Reason.ENVIRONMENT else "")
     if not found:
         return None
     final = release.evidence.troubled >= ENVIRONMENT_BUDGET
-    return Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
+    return events.Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, f"not the canary's fault: {found}", final=final)
 
 
 def _watching(release: Release) -> list[Event]:
@@ -173,37 +155,42 @@ def _watching(release: Release) -> list[Event]:
     elif view:
         reason, sentence = view.reason, view.sentence
     if sentence:
-        return [Judged(Verdict.FAIL, reason, sentence, final=True), RollbackStarted(sentence)]
+        return [events.Judged(Verdict.FAIL, reason, sentence, final=True), events.RollbackStarted(sentence)]
     if release.evidence.baked >= release.plan.watch.total_seconds() or release.signal or release.hurry:
         return [watched(release)]
     if release.evidence.troubled >= ENVIRONMENT_BUDGET:
-        return [Watched(Verdict.INCONCLUSIVE, f"the watch could not see: {release.trouble}")]
+        return [events.Watched(Verdict.INCONCLUSIVE, f"the watch could not see: {release.trouble}")]
     return []
 
 
-def watched(release: Release) -> Watched:
+def watched(release: Release) -> events.Watched:
     """The end of a watch that found nothing."""
     if release.signal:
-        return Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
+        return events.Watched(Verdict.INCONCLUSIVE, "the watch was skipped: interrupted")
     if release.hurry:
-        sentence = "the watch was skipped: recovered, the smoke tests passed on the new stable"
-        return Watched(Verdict.INCONCLUSIVE, sentence)
-    return Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
+        why = "recovered, the smoke tests passed on the new stable"
+        return events.Watched(Verdict.INCONCLUSIVE, f"the watch was skipped: {why}")
+    return events.Watched(Verdict.PASS, f"nothing wrong for {release.plan.watch.total_seconds():g} s after promotion")
 
 
-def judges_view(release: Release, wanted: Verdict) -> Judged | None:
+def judges_view(release: Release, wanted: Verdict) -> events.Judged | None:
     """What the judge concludes now, if it is `wanted`."""
     view = release.evidence.judge.look()
     if view.verdict is not wanted:
         return None
+    return as_event(view, final=view.final)
+
+
+def as_event(view: Judgement, *, final: bool) -> events.Judged:
+    """What the judge concludes, as the event that is recorded."""
     metrics = tuple(view.to_dict()["metrics"])
-    return Judged(view.verdict, Reason(view.reason), view.sentence, view.final, view.R, view.blame, metrics)
+    return events.Judged(view.verdict, Reason(view.reason), view.sentence, final, view.R, view.blame, metrics)
 
 
 # --- the end of a step --------------------------------------------------------------------------------------------
 
 
-def end_of_step(release: Release) -> Judged | None:
+def end_of_step(release: Release) -> events.Judged | None:
     """Rules 7 and 8, asked when the bake was held in full; None = go on."""
     step, plan, baked = release.current, release.plan, release.evidence.baked
     if baked < step.bake.total_seconds() or release.checked is None:
@@ -212,9 +199,8 @@ def end_of_step(release: Release) -> Judged | None:
     fine = not silent and end.R < SMOULDERING and release.checked.verdict is Verdict.PASS
     if fine and not release.at_last_step:
         sentence = f"{step.weight} % held, nothing against the canary"
-        return Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
-    metrics = tuple(end.to_dict()["metrics"])
-    judged = Judged(end.verdict, Reason(end.reason), end.sentence, True, end.R, end.blame, metrics)
+        return events.Judged(Verdict.PASS, Reason.STEP, sentence, final=True, R=end.R)
+    judged = as_event(end, final=True)
     if fine and end.verdict is Verdict.PASS:
         return judged
     if fine and plan.accept is Accept.NO_EVIDENCE_OF_HARM:
@@ -225,7 +211,7 @@ def end_of_step(release: Release) -> Judged | None:
     return undecided(release, silent, judged)
 
 
-def undecided(release: Release, silent: tuple[str, ...], judged: Judged) -> Judged:
+def undecided(release: Release, silent: tuple[str, ...], judged: events.Judged) -> events.Judged:
     """An undecided end names what is missing, never that the canary is bad."""
     if silent:
         sentence = f"no decision: no user request was judged for {', '.join(silent)} at this weight"
@@ -236,28 +222,26 @@ def undecided(release: Release, silent: tuple[str, ...], judged: Judged) -> Judg
     return judged
 
 
-def consequences(release: Release, judged: Judged) -> list[Event]:
+def consequences(release: Release, judged: events.Judged) -> list[Event]:
     """What a verdict leads to."""
     if not judged.final:
         return [judged]
     match judged.verdict:
-        case Verdict.FAIL:
-            return [judged, RollbackStarted(judged.sentence)]
         case Verdict.PASS if release.current.approve:
             why = "the plan asks for a person's approval after this step"
-            return [Paused(why, release.weight or 0, approval=True)]
+            return [events.Paused(why, release.weight or 0, approval=True)]
         case Verdict.PASS:
             return passed(release, judged)
         case Verdict.INCONCLUSIVE if release.plan.on_inconclusive is OnInconclusive.PAUSE:
-            return [judged, Paused(judged.sentence, release.weight or 0)]
-        case Verdict.INCONCLUSIVE:
-            return [judged, RollbackStarted(judged.sentence)]
+            return [judged, events.Paused(judged.sentence, release.weight or 0)]
+        case Verdict.FAIL | Verdict.INCONCLUSIVE:
+            return [judged, events.RollbackStarted(judged.sentence)]
 
 
-def passed(release: Release, judged: Judged) -> list[Event]:
+def passed(release: Release, judged: events.Judged) -> list[Event]:
     """The end of a step: the next one, or the promotion. A person may promote from any step."""
     last = release.at_last_step or judged.reason == Reason.PROMOTED_BY_A_PERSON
-    return [judged, BakePassed() if last else StepPassed()]
+    return [judged, events.BakePassed() if last else events.StepPassed()]
 
 
 # --- after a smoke suite, a request, a signal ---------------------------------------------------------------------
@@ -273,8 +257,9 @@ def after_suite(release: Release, result: SuiteResult) -> list[Event]:
     if result.verdict is Verdict.INCONCLUSIVE and result.weight == 0 and release.attempts.get(result.arm, 0) < 2:
         return []
     if release.phase is Phase.CHECKING and result.arm is Arm.STABLE:
-        return [RollbackStarted(f"stable itself does not pass its smoke tests ({result.reason}): nothing is released")]
-    return [RollbackStarted(f"smoke tests on the {result.arm}: {result.reason}")]
+        cause = f"stable itself does not pass its smoke tests ({result.reason}): nothing is released"
+        return [events.RollbackStarted(cause)]
+    return [events.RollbackStarted(f"smoke tests on the {result.arm}: {result.reason}")]
 
 
 def smoke_passed(release: Release, arm: Arm) -> list[Event]:
@@ -283,7 +268,7 @@ def smoke_passed(release: Release, arm: Arm) -> list[Event]:
     done = all(arm in release.smoke and release.smoke[arm].verdict is Verdict.PASS for arm in wanted)
     if release.phase is not Phase.CHECKING or not done:
         return []
-    return [BakePassed()] if release.first else [SmokePassed(arm)]
+    return [events.BakePassed()] if release.first else [events.SmokePassed(arm)]
 
 
 def after_signal(release: Release) -> list[Event]:
@@ -292,32 +277,32 @@ def after_signal(release: Release) -> list[Event]:
         return [ending(release)] if release.signals > 1 else []
     if release.phase is Phase.WATCHING:
         return [watched(release)]
-    return [] if release.committed or release.phase in FINAL else [RollbackStarted("interrupted by a signal")]
+    return [] if release.committed or release.phase in FINAL else [events.RollbackStarted("interrupted by a signal")]
 
 
-def after_request(release: Release, request: Request) -> list[Event]:
+def after_request(release: Release, request: events.Requested) -> list[Event]:
     """What an operator asked of a running release. Nobody can promote what rules 2 to 6 are against: those end it.
 
     `pause` and `promote` that come before the bake are kept until it begins.
     """
-    requested: list[Event] = [Requested(request.what, request.by, reason=request.reason)]
+    requested: list[Event] = [request]
     match request.what:
         case "abort" if not release.committed:
-            return [*requested, RollbackStarted(f"aborted by {by(request)}")]
+            return [*requested, events.RollbackStarted(f"aborted by {by(request)}")]
         case "pause" if release.phase is Phase.BAKING:
-            return [*requested, Paused(f"paused by {by(request)}", release.weight or 0)]
+            return [*requested, events.Paused(f"paused by {by(request)}", release.weight or 0)]
         case "promote" if release.phase in (Phase.BAKING, Phase.PAUSED):
             return [*requested, *promoted_by(release, request)]
         case "resume" if release.phase is Phase.PAUSED and release.pause and release.pause.approval:
-            approved = Judged(Verdict.PASS, Reason.APPROVED, f"approved by {by(request)}", final=True)
+            approved = events.Judged(Verdict.PASS, Reason.APPROVED, f"approved by {by(request)}", final=True)
             return [*requested, *passed(release, approved)]
         case "resume" if release.phase is Phase.PAUSED:
-            return [*requested, Resumed(request.by)]
+            return [*requested, events.Resumed(request.by)]
         case _:
             return requested
 
 
-def too_late(release: Release, request: Request) -> str:
+def too_late(release: Release, request: events.Requested) -> str:
     """Why a release cannot do any more what is asked, "" = it can, or (`abort`) the command awaits its end."""
     back, what = release.phase is Phase.ROLLING_BACK, request.what
     if what == "abort" or not (back or release.committed or release.phase in FINAL):
@@ -325,45 +310,36 @@ def too_late(release: Release, request: Request) -> str:
     return f"`{what}` comes too late: the release {'goes back already' if back else 'is promoting already'}"
 
 
-def promoted_by(release: Release, request: Request) -> list[Event]:
+def promoted_by(release: Release, request: events.Requested) -> list[Event]:
     """A person's promotion, unless something is against it."""
     blocked = against(release) or environment(release)
     if blocked:
         return consequences(release, blocked)
     sentence = f"promoted as {by(request)} asked"
-    return passed(release, Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
+    return passed(release, events.Judged(Verdict.PASS, Reason.PROMOTED_BY_A_PERSON, sentence, final=True))
 
 
-def obey_waiting(release: Release) -> list[Event]:
-    """A request that was kept until the bake began."""
-    waiting = release.waiting
-    assert waiting is not None
-    request = Request(waiting.what, waiting.by, reason=waiting.reason)
-    return after_request(release, request)[1:]
-
-
-def by(request: Request) -> str:
+def by(request: events.Requested) -> str:
     """Who asked, and why."""
     return f"{request.by} ({request.reason})" if request.reason else request.by
 
 
-def after_takeover(release: Release, request: Request) -> list[Event]:
+def after_takeover(release: Release, request: events.Requested) -> list[Event]:
     """What a command does with a release that nobody holds.
 
     `recover` and `abort` take users back, unless every stable instance was proven new; all others go on with it.
     """
-    requested = Requested(request.what, request.by, reason=request.reason)
-    resumed = Resumed(request.by, taken_over=True, hurry=request.what == "recover")
+    resumed = events.Resumed(request.by, taken_over=True, hurry=request.what == "recover")
     proven_new = release.committed and release.routed_on(release.new)
     forward = release.phase in (Phase.WATCHING, Phase.ROLLING_BACK, *FINAL) or proven_new
     match request.what:
         case "recover" if not forward:
-            return [requested, resumed, RollbackStarted("nobody held the release: `recover` takes users back")]
+            return [request, resumed, events.RollbackStarted("nobody held the release: `recover` takes users back")]
         case "abort" if not forward:
-            return [requested, resumed, RollbackStarted(f"aborted by {by(request)}")]
+            return [request, resumed, events.RollbackStarted(f"aborted by {by(request)}")]
         case "promote" | "resume" if release.phase in (Phase.BAKING, Phase.PAUSED):
             follow = after_request(release, request)
-            judged = [event for event in follow if isinstance(event, Judged | StepPassed | BakePassed)]
-            return [requested, resumed, *judged]
+            decided = (events.Judged, events.StepPassed, events.BakePassed)
+            return [request, resumed, *(event for event in follow if isinstance(event, decided))]
         case _:
-            return [requested, resumed]
+            return [request, resumed]

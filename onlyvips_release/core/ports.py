@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from onlyvips_release.core.events import Event
-from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Request, Sample, SuiteResult
+from onlyvips_release.core.events import Event, Requested
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Probe, Sample, SuiteResult
 from onlyvips_release.core.plan import Revision, Suite
 from onlyvips_release.core.suite import SuiteContext
 
@@ -57,9 +57,7 @@ class Router(Protocol):
     def revive(self) -> tuple[str, ...]:
         """Start the router again if it must run and does not; returns what was started, () = nothing."""
 
-
-class InstalledRouter(Router, Protocol):
-    """What a router can do between releases, too."""
+    # Between releases, too:
 
     def running(self) -> bool:
         """Whether it runs."""
@@ -111,9 +109,7 @@ class Workload(Protocol):
     def within(self, command: str) -> timedelta:
         """How long `start_canary`, `promote` or `remove_canary` may take, for the deadline of the lease."""
 
-
-class InstalledWorkload(Workload, Protocol):
-    """What a workload can do between releases, too."""
+    # Between releases, too:
 
     def stable(self) -> dict[str, Revision]:
         """service -> the revision that serves (or must); services that were never installed are not in it."""
@@ -282,10 +278,10 @@ class Notifier(Protocol):
 class Requests(Protocol):
     """What operators ask of a running release."""
 
-    def take(self) -> Request | None:
+    def take(self) -> Requested | None:
         """The next request, which is then gone from the queue; None = there is none."""
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Requested) -> None:
         """Leave a request for the controller of the open release. Raises Refused while another one waits."""
 
     def waits(self) -> bool:
@@ -312,8 +308,8 @@ class Clock(Protocol):
 class Ports:
     """Everything that the runner needs, made by the target from one plan."""
 
-    router: InstalledRouter
-    workload: InstalledWorkload
+    router: Router
+    workload: Workload
     source: Source
     prober: Prober
     checks: Checks

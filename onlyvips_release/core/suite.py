@@ -31,6 +31,11 @@ class InstanceContext:
     log: str = ""
     port: int | None = None
 
+    @classmethod
+    def of(cls, i: Instance) -> InstanceContext:
+        """What a suite may know of an instance."""
+        return cls(i.arm, i.revision, i.identity, i.pid, i.alive, i.log, i.endpoint.port if i.endpoint else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -109,18 +114,9 @@ def service_contexts(
     plan: ReleasePlan, serves: Mapping[str, str], instances: Iterable[Instance]
 ) -> dict[str, ServiceContext]:
     """Each service of the plan with the revision of either arm (`serves`: that of stable) and its instances."""
-    running = tuple(instances)
-    return {
-        service.name: ServiceContext(
-            routed=service.routed,
-            revisions={"stable": serves[service.name], "canary": service.canary.name},
-            instances=tuple(
-                InstanceContext(
-                    i.arm, i.revision, i.identity, i.pid, i.alive, i.log, i.endpoint.port if i.endpoint else None
-                )
-                for i in running
-                if i.service == service.name
-            ),
-        )
-        for service in plan.services
-    }
+    running, contexts = tuple(instances), {}
+    for service in plan.services:
+        revisions = {"stable": serves[service.name], "canary": service.canary.name}
+        mine = tuple(InstanceContext.of(instance) for instance in running if instance.service == service.name)
+        contexts[service.name] = ServiceContext(routed=service.routed, revisions=revisions, instances=mine)
+    return contexts

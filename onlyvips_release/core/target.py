@@ -6,18 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from onlyvips_release.core import ports
 from onlyvips_release.core.model import Percent
 from onlyvips_release.core.plan import ReleasePlan
-from onlyvips_release.core.ports import (
-    Guardian,
-    InstalledRouter,
-    InstalledWorkload,
-    Journal,
-    Lease,
-    Prober,
-    Requests,
-    Source,
-)
 from onlyvips_release.core.suite import Access
 from onlyvips_release.errors import ReleaseError
 
@@ -28,7 +19,7 @@ class Archive(Protocol):
     def names(self) -> list[str]:
         """The ids of all releases, oldest first."""
 
-    def journal(self, release: str) -> Journal:
+    def journal(self, release: str) -> ports.Journal:
         """The record of one release; whoever holds the lease may append to it."""
 
     def token(self, release: str) -> str:
@@ -82,33 +73,33 @@ class Target(Protocol):
     """Where one platform runs: every port, made from one plan. `token` is the secret of the pins."""
 
     @property
-    def lease(self) -> Lease: ...
+    def lease(self) -> ports.Lease: ...
 
     @property
-    def requests(self) -> Requests: ...
+    def requests(self) -> ports.Requests: ...
 
     @property
     def archive(self) -> Archive: ...
 
     @property
-    def workload(self) -> InstalledWorkload: ...
+    def workload(self) -> ports.Workload: ...
 
     @property
-    def source(self) -> Source: ...
+    def source(self) -> ports.Source: ...
 
     def for_plan(self, plan: ReleasePlan) -> Target:
         """The same platform under the plan of another release; a lease that is held stays held."""
 
-    def router(self, release: str = "", token: str = "") -> InstalledRouter:
+    def router(self, release: str = "", token: str = "") -> ports.Router:
         """The router, for the pins of one release; without one it keeps the pins that there are."""
 
-    def prober(self, token: str) -> Prober:
+    def prober(self, token: str) -> ports.Prober:
         """Requests of our own."""
 
     def access(self, token: str) -> Mapping[str, Access]:
         """How a suite reaches each service with traffic; wiring adds what belongs to no target."""
 
-    def guardian(self, release: str) -> Guardian:
+    def guardian(self, release: str) -> ports.Guardian:
         """Who watches the lease while this release is carried out."""
 
     def examine(self) -> Iterator[Finding]:

@@ -9,19 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from onlyvips_release.core.events import (
-    BakePassed,
-    Event,
-    Judged,
-    Phase,
-    Resumed,
-    RollbackStarted,
-    SmokePassed,
-    Started,
-    StepPassed,
-    SuiteRan,
-    Watched,
-)
+from onlyvips_release.core import events
+from onlyvips_release.core.events import Event, Phase
 from onlyvips_release.core.lifecycle import TABLE
 from onlyvips_release.core.model import Arm, Verdict
 from onlyvips_release.core.reasons import Reason
@@ -38,23 +27,23 @@ class Upgrade:
 
     def events(self, event: Event) -> Iterator[Event]:
         """The event as it is written today, and what followed from it."""
-        if isinstance(event, Watched) and event.verdict is Verdict.FAIL:
-            event = Judged(Verdict.FAIL, Reason.WATCH, event.sentence, final=True)
+        if isinstance(event, events.Watched) and event.verdict is Verdict.FAIL:
+            event = events.Judged(Verdict.FAIL, Reason.WATCH, event.sentence, final=True)
         yield from self._follow(event)
         match event:
-            case Started():
+            case events.Started():
                 self.steps = len(event.plan.steps)
-            case SuiteRan(result) if result.suite == "smoke" and self.phase is Phase.CHECKING:
+            case events.SuiteRan(result) if result.suite == "smoke" and self.phase is Phase.CHECKING:
                 if result.verdict is Verdict.PASS:
                     self.passed.add(result.arm)
                 if self.passed == set(Arm):
                     self.passed = set()
-                    yield from self._follow(SmokePassed(result.arm))
-            case Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
+                    yield from self._follow(events.SmokePassed(result.arm))
+            case events.Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
                 last = self.step == self.steps - 1 or event.reason == Reason.PROMOTED_BY_A_PERSON
                 self.step += 0 if last else 1
-                yield from self._follow(BakePassed() if last else StepPassed())
-            case RollbackStarted() | Resumed(taken_over=True):
+                yield from self._follow(events.BakePassed() if last else events.StepPassed())
+            case events.RollbackStarted() | events.Resumed(taken_over=True):
                 self.passed = set()
             case _:
                 pass

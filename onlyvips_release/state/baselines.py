@@ -46,11 +46,10 @@ class Baselines:
             return None, "no history yet: equal arms are taken to differ twice as much as chance, so proof takes longer"
         except OSError as error:
             return None, f"history is not used: {path} cannot be read ({error.strerror})"
-        try:
-            last: ServiceHistory = decode(ServiceHistory, json.loads(lines[-1]))
-            age = now - datetime.fromisoformat(last.at)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        last = _last(lines)
+        if last is None:
             return None, f"history is not used: {path} holds no record of this tool"
+        age = now - datetime.fromisoformat(last.at)
         refused = ""
         if age > STALE or age < -timedelta(minutes=5):
             refused = f"it is {age.days} days old, at most {STALE.days} are trusted"
@@ -73,18 +72,21 @@ class Baselines:
         for service, baseline in measured:
             path = self.folder / f"{service}.jsonl"
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if baseline.phi0 is None and lines and _has_phi0(lines[-1], baseline.revision):
+            last = _last(lines)
+            if baseline.phi0 is None and last and last.phi0 and last.revision == baseline.revision:
                 continue
             lines = [*lines[1 - KEPT :], json.dumps(encode(baseline), separators=(",", ":"))]
             write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def _has_phi0(line: str, revision: str) -> bool:
+def _last(lines: list[str]) -> ServiceHistory | None:
+    """The baseline that counts, None = the last line is no record of this tool."""
     try:
-        last = json.loads(line)
-        return bool(last["revision"] == revision and last["phi0"])
-    except (ValueError, KeyError, TypeError):
-        return False
+        last: ServiceHistory = decode(ServiceHistory, json.loads(lines[-1]))
+        datetime.fromisoformat(last.at)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return last
 
 
 def measured_by(journal: Iterable[events.Event], at: str) -> list[tuple[str, ServiceHistory]]:

@@ -24,10 +24,11 @@ from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.upgrade import Upgrade
 from onlyvips_release.errors import JournalError, ReleaseError
-from onlyvips_release.state.files import make_folder, sync
+from onlyvips_release.state.files import make_folder, sync, write_whole
 
 if TYPE_CHECKING:
-    from onlyvips_release.core.ports import Clock
+    from onlyvips_release.core.ports import Clock, Lease
+    from onlyvips_release.state.layout import Layout
 
 VERSION = 2
 READABLE = (1, 2)
@@ -88,20 +89,13 @@ class FileJournal:
         fields = encode(event)
         for one in latencies(fields):
             one["latency"] = in_a_row(one["latency"])
-        record = {
-            "v": VERSION,
-            "seq": self.seq,
-            "fence": self.fence,
-            "t": self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "event": type(event).__name__,
-            **fields,
-        }
+        time = self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"v": VERSION, "seq": self.seq, "fence": self.fence, "t": time, "event": type(event).__name__}
         try:
-            self._write((json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
+            self._write((json.dumps(head | fields, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
         except OSError as error:
-            raise JournalError(
-                f"cannot write {self.path}: {error.strerror}", remedy="free space or mend the disk; then `recover`"
-            ) from error
+            remedy = "free space or mend the disk; then `recover`"
+            raise JournalError(f"cannot write {self.path}: {error.strerror}", remedy=remedy) from error
 
     def _write(self, line: bytes) -> None:
         """Whole or not at all; a journal that vanished is never begun anew, its first events would be missing."""
@@ -129,6 +123,29 @@ class FileJournal:
         return (entry.event for entry in entries(self.path, skip=b"" if samples else SAMPLED))
 
 
+class FileArchive:
+    """Port Archive: `releases/<id>/{journal.jsonl, token}`."""
+
+    def __init__(self, layout: Layout, clock: Clock, lease: Lease) -> None:
+        self.layout, self.clock, self.lease = layout, clock, lease
+
+    def names(self) -> list[str]:
+        """By the folders that hold a journal."""
+        return self.layout.releases()
+
+    def journal(self, release: str) -> FileJournal:
+        """Under the number of the claim that is held now."""
+        return FileJournal(self.layout.journal(release), self.clock, self.lease.fence)
+
+    def token(self, release: str) -> str:
+        """128 random bits, readable by this user alone."""
+        path = self.layout.token(release)
+        if not path.exists():
+            make_folder(path.parent)
+            write_whole(path, os.urandom(16).hex().encode())
+        return path.read_text()
+
+
 def read_release(path: Path, *, samples: bool = True) -> Reading:
     """Fold what can be read of a journal; never raises for a damaged line, nor for an event that cannot follow."""
     release, damage = Release(), list[Damage]()
@@ -144,11 +161,6 @@ def read_started(path: Path) -> events.Started | None:
     """What began the release of a journal, None = no record of it can be read."""
     found = (entry.event for entry in entries(path, skip=SAMPLED, damage=[]))
     return next((event for event in found if isinstance(event, events.Started)), None)
-
-
-def unfinished(path: Path) -> bool:
-    """Whether the release of a journal has begun and has no end."""
-    return read_release(path, samples=False).unfinished
 
 
 def write_line(descriptor: int, line: bytes) -> None:

@@ -4,7 +4,7 @@
 <state>/<platform>/live/      what is true now: lease, requests, processes, the router's files
                    log/       output of router, guardian and services, bounded
                    history/   what earlier releases measured, a file per service
-                   releases/<id>/{journal.jsonl, plan.json, token}
+                   releases/<id>/{journal.jsonl, token}
 <reports>/index.html, history.jsonl     of all platforms
 <reports>/<platform>/<id>/              the report of one release
 ```
@@ -26,49 +26,45 @@ SUITES = "suites"
 """The folder of a report that holds one folder for each run of a suite."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Layout:
     """The paths of one platform. `state`: the folder of all platforms of this machine."""
 
     state: Path
     platform: str
 
+    def __post_init__(self) -> None:
+        self.folder = self.state / self.platform
+        """The platform's own folder."""
+        self.live = self.folder / "live"
+        """Files that are true now; whoever holds the lease writes them."""
+        self.request = self.live / "request.json"
+        """What an operator asks of the running release."""
+        self.router = self.live / "router"
+        """The files of a router that runs on this machine."""
+        self.routes = self.router / ROUTES_FILE
+        """The routes in force, with the weight."""
+        """The file whose lock keeps two commands from starting two routers."""
+        self.log = self.folder / "log"
+        """The folder of all logs."""
+        self.attempts_log = self.log / "attempts.log"
+        """One line per attempt of the router; beside it the file before it, `attempts.log.1`."""
+        self.guardian_log = self.log / "guardian.log"
+        """The guardian's errors."""
+        self.history = self.folder / "history"
+        """What earlier releases measured, a file per service."""
+        self.freeze = self.folder / "freeze"
+        """Why new releases are blocked; no file = they are not."""
+
     @classmethod
     def at(cls, folder: Path) -> Layout:
         """The paths of the platform whose own folder is `folder`."""
         return cls(folder.parent, folder.name)
 
-    @property
-    def folder(self) -> Path:
-        """The platform's own folder."""
-        return self.state / self.platform
-
     def folders(self) -> list[Path]:
         """Every folder that this tool keeps for the platform, and the one of all platforms."""
         places = (self.live, self.router, self.by_hand(0).parent, self.log, self.history)
         return [self.state, self.folder, *places, self.folder / "releases", *self.folder.glob("releases/r*")]
-
-    # --- live -------------------------------------------------------------------------------------------------------
-
-    @property
-    def live(self) -> Path:
-        """Files that are true now; whoever holds the lease writes them."""
-        return self.folder / "live"
-
-    @property
-    def request(self) -> Path:
-        """What an operator asks of the running release."""
-        return self.live / "request.json"
-
-    @property
-    def router(self) -> Path:
-        """The files of a router that runs on this machine."""
-        return self.live / "router"
-
-    @property
-    def routes(self) -> Path:
-        """The routes in force, with the weight."""
-        return self.router / ROUTES_FILE
 
     def by_hand(self, percent: float) -> Path:
         """The routes that a person copies to set a safe weight without this tool."""
@@ -86,38 +82,9 @@ class Layout:
         """The name of a live file as the port Files takes it: relative to `live`."""
         return path.relative_to(self.live).as_posix()
 
-    # --- logs and history -------------------------------------------------------------------------------------------
-
-    @property
-    def log(self) -> Path:
-        """The folder of all logs."""
-        return self.folder / "log"
-
-    @property
-    def attempts_log(self) -> Path:
-        """One line per attempt of the router; beside it the file before it, `attempts.log.1`."""
-        return self.log / "attempts.log"
-
-    @property
-    def guardian_log(self) -> Path:
-        """The guardian's errors."""
-        return self.log / "guardian.log"
-
     def service_log(self, service: str, slot: str) -> Path:
         """The output of one instance."""
         return self.log / f"{service}.{slot}.log"
-
-    @property
-    def history(self) -> Path:
-        """What earlier releases measured, a file per service."""
-        return self.folder / "history"
-
-    @property
-    def freeze(self) -> Path:
-        """Why new releases are blocked; no file = they are not."""
-        return self.folder / "freeze"
-
-    # --- releases ---------------------------------------------------------------------------------------------------
 
     def release(self, name: str) -> Path:
         """The folder of one release's records."""
@@ -126,10 +93,6 @@ class Layout:
     def journal(self, name: str) -> Path:
         """The journal of one release."""
         return self.release(name) / "journal.jsonl"
-
-    def plan(self, name: str) -> Path:
-        """The plan of one release as JSON."""
-        return self.release(name) / "plan.json"
 
     def token(self, name: str) -> Path:
         """The secret in one release's pins."""
@@ -145,27 +108,20 @@ class Layout:
         return [path.parent.name for path in self.journals()]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Reports:
     """The paths of one platform's reports. `root`: the folder of all reports."""
 
     root: Path
     platform: str
 
-    @property
-    def index(self) -> Path:
+    def __post_init__(self) -> None:
+        self.index = self.root / "index.html"
         """The list of the releases of all platforms."""
-        return self.root / "index.html"
-
-    @property
-    def history(self) -> Path:
+        self.history = self.root / "history.jsonl"
         """Allure's history of all platforms."""
-        return self.root / "history.jsonl"
-
-    @property
-    def folder(self) -> Path:
+        self.folder = self.root / self.platform
         """The folder of this platform's reports."""
-        return self.root / self.platform
 
     def release(self, name: str) -> Path:
         """The folder of one release's report."""

@@ -75,7 +75,9 @@ class FileLease:
             renewed, waited = before is not None, 0.0
         self._watch = (mark, renewed, waited, now)
         expired = waited >= record.get("seconds", self.seconds) or (bool(record) and not alive(record))
-        return claim_of(record, fence, expired=expired, renewed=renewed)
+        who = "{what} by {user} on {host} (pid {pid})".format_map(record) if record else "somebody (its record is gone)"
+        noted = record.get("what", ""), record.get("safe_weight", 0), record.get("released", False)
+        return Claim(fence, who, *noted, expired, renewed)
 
     def acquire(self, what: str) -> int:
         """Take the claim. Raises LeaseHeld as soon as a renewal was seen, or when somebody else was faster.
@@ -101,7 +103,8 @@ class FileLease:
             self.stand_by(after, what)
         self._take(self.fence)
         self._counter, self._lost = 1, False
-        self._purge()
+        for path in layout.leftovers(self.live, self.fence):
+            remove(path)
         self.renew(timedelta(seconds=60), self.safe_weight)
         self._stop.clear()
         self._thread = threading.Thread(target=self._heartbeat, name="lease", daemon=True)
@@ -189,10 +192,6 @@ class FileLease:
         self.files = None
         raise LeaseHeld(f"somebody else took claim number {fence} just now", remedy="try again")
 
-    def _purge(self) -> None:
-        for path in layout.leftovers(self.live, self.fence):
-            remove(path)
-
     # --- renewing it --------------------------------------------------------------------------------------------------
 
     def _encoded(self, counter: int, *, released: bool) -> bytes:
@@ -236,11 +235,6 @@ def holder() -> dict[str, Any]:
     }
 
 
-def me() -> str:
-    """Who calls, for people."""
-    return f"{getpass.getuser()}@{os.uname().nodename}"
-
-
 def pid_space() -> int:
     """Two processes with different numbers cannot find each other by pid; 0 where the system does not tell."""
     with contextlib.suppress(OSError):
@@ -253,36 +247,6 @@ def alive(found: Mapping[str, Any]) -> bool:
     if (found["host"], found["space"]) != (os.uname().nodename, pid_space()):
         return True
     return Process(found["pid"], found["started"]).alive()
-
-
-def current_claim(live: Path) -> Claim | None:
-    """The claim on a platform after one look, None = there never was one. Only reads.
-
-    It is `expired` unless its record names a process that may live.
-    """
-    record = read_lease(live)
-    fence = max(record.get("fence", 0), highest(live))
-    return claim_of(record, fence, expired=not (record and alive(record))) if fence else None
-
-
-def held_by(live: Path) -> str:
-    """Who holds a platform, in words, while that process lives; "" = nobody. Only reads."""
-    claim = current_claim(live)
-    return "" if claim is None or claim.released or claim.expired else claim.who
-
-
-def claim_of(record: Mapping[str, Any], fence: int, *, expired: bool, renewed: bool = False) -> Claim:
-    """A claim from its record; {} = the record is gone."""
-    who = "{what} by {user} on {host} (pid {pid})".format_map(record) if record else "somebody (its record is gone)"
-    return Claim(
-        fence=fence,
-        who=who,
-        what=record.get("what", ""),
-        safe_weight=record.get("safe_weight", 0),
-        released=record.get("released", False),
-        expired=expired,
-        renewed=renewed,
-    )
 
 
 def read_lease(live: Path) -> dict[str, Any]:

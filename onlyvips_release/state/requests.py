@@ -1,13 +1,15 @@
-"""What an operator asks of a running release: `live/request.json`, written by another command, read at every poll."""
+"""What operators ask: of a running release in `live/request.json`, written by another command and read at every poll;
+of a platform in `freeze`, as long as its new releases are blocked."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Requested
 from onlyvips_release.errors import Refused
-from onlyvips_release.state.files import write_whole
+from onlyvips_release.state.files import make_folder, write_whole
+from onlyvips_release.state.layout import Layout
 
 
 class RequestFile:
@@ -16,7 +18,7 @@ class RequestFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def take(self) -> Request | None:
+    def take(self) -> Requested | None:
         """Take the request that waits, None = none does. One that cannot be read is a request for "unknown"."""
         taken = self.path.with_suffix(".taken")
         try:
@@ -25,13 +27,13 @@ class RequestFile:
             return None
         try:
             fields = json.loads(taken.read_bytes())
-            request = Request(str(fields["what"]), str(fields["by"]), reason=str(fields.get("reason", "")))
+            request = Requested(str(fields["what"]), str(fields["by"]), reason=str(fields.get("reason", "")))
         except (ValueError, KeyError, TypeError, AttributeError):
-            request = Request("unknown", "somebody", reason=f"{self.path.name} held no request")
+            request = Requested("unknown", "somebody", reason=f"{self.path.name} held no request")
         taken.unlink()
         return request
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Requested) -> None:
         """Leave a request for the controller that holds the lease. Raises Refused while another one waits.
 
         Only `abort` replaces another one.
@@ -48,3 +50,22 @@ class RequestFile:
     def withdraw(self) -> None:
         """Take a request back that no controller has taken; nothing to do where there is none."""
         self.path.unlink(missing_ok=True)
+
+
+def freeze(layout: Layout, reason: str) -> None:
+    """No new release of this platform until `unfreeze`; what runs goes on, and the way back stays open."""
+    make_folder(layout.folder)
+    write_whole(layout.freeze, reason.encode())
+
+
+def unfreeze(layout: Layout) -> None:
+    """Allow releases again; nothing to do when they are not frozen."""
+    layout.freeze.unlink(missing_ok=True)
+
+
+def frozen(layout: Layout) -> str:
+    """Why (and by whom) releases are frozen, "" = they are not."""
+    try:
+        return layout.freeze.read_text() or "no reason was given"
+    except FileNotFoundError:
+        return ""

@@ -17,7 +17,7 @@ from onlyvips_release.core.suite import Access
 from onlyvips_release.core.target import Finding, Live
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import Unavailable
-from onlyvips_release.state.archive import FileArchive
+from onlyvips_release.state.journal import FileArchive
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.state.requests import RequestFile

@@ -22,7 +22,7 @@ from onlyvips_release.environment import Environment, inherited, read_environmen
 from onlyvips_release.errors import NotReady
 from onlyvips_release.guardian import guard, stand_by
 from onlyvips_release.state.files import open_log
-from onlyvips_release.state.journal import read_release, unfinished
+from onlyvips_release.state.journal import read_release
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.targets import open_target
 
@@ -96,7 +96,7 @@ def main(state: str, platform: str, release: str, fence: str) -> None:
             lambda _: target.archive.journal(release),
             clock,
             notifier,
-            lambda: unfinished(path),
+            lambda: read_release(path, samples=False).unfinished,
         )
     finally:
         target.lease.release()

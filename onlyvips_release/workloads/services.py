@@ -44,7 +44,7 @@ class OneService(Protocol):
 
 
 class PerService:
-    """Port InstalledWorkload: each call goes to the services that it names. `clock`: the one that they wait on."""
+    """Port Workload: each call goes to the services that it names. `clock`: the one that they wait on."""
 
     replaces = False
     one_act = False

@@ -19,7 +19,6 @@ from onlyvips_release.cli.app import main
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.core.model import Request
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import LeaseHeld
 from onlyvips_release.state.layout import Layout, Reports
@@ -74,17 +73,17 @@ class FakePlatform:
         self.state, self.result, self.answers = state, result, answers
         self.environment = Environment(state, state / "reports", {})
         self.layout, self.reports = Layout(state, "shop"), Reports(state / "reports", "shop")
-        self.requests: list[Request] = []
+        self.requests: list[events.Requested] = []
         self.calls: list[tuple[object, ...]] = []
 
-    def ask(self, request: Request) -> bool:
+    def ask(self, request: events.Requested) -> bool:
         self.requests.append(request)
         return self.answers
 
     def wait(self) -> Release | None:
         return self.result
 
-    def take_over(self, request: Request, _show: object, **options: object) -> Release | None:
+    def take_over(self, request: events.Requested, _show: object, **options: object) -> Release | None:
         self.calls.append((request.what, options))
         return self.result
 

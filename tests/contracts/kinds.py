@@ -12,7 +12,7 @@ from pathlib import Path
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Endpoint, Instance
 from onlyvips_release.core.plan import Health, Revision, Service
-from onlyvips_release.core.ports import Endpoints, InstalledWorkload, Router, Source
+from onlyvips_release.core.ports import Endpoints, Router, Source, Workload
 from onlyvips_release.environment import Environment
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
@@ -32,7 +32,7 @@ from tests.workloads.test_process import revision, two_ports
 class WorkloadKind:
     """A workload of one service, "web" or the simulation's first, and its two revisions; v1 is stable."""
 
-    workload: InstalledWorkload
+    workload: Workload
     service: str
     old: Revision
     new: Revision

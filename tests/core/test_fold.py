@@ -11,7 +11,7 @@ from onlyvips_release.core import events
 from onlyvips_release.core.events import Event, Phase
 from onlyvips_release.core.judge import Judgement
 from onlyvips_release.core.lifecycle import IllegalEvent, Release, fold
-from onlyvips_release.core.model import Arm, Instance, Probe, Request, SuiteResult, Verdict
+from onlyvips_release.core.model import Arm, Instance, Probe, SuiteResult, Verdict
 from onlyvips_release.core.outcome import ending
 from onlyvips_release.core.plan import Accept, OnInconclusive, ReleasePlan, Step
 from onlyvips_release.core.policy import (
@@ -321,19 +321,19 @@ APPROVAL = events.Paused("tested", 10, approval=True)
     ids=str,
 )
 def test_what_a_request_leads_to(more: tuple[Event, ...], what: str, follow: list[str]) -> None:
-    assert kinds(after_request(baking(None, *more), Request(what, "ops"))) == ["Requested", *follow]
+    assert kinds(after_request(baking(None, *more), events.Requested(what, "ops"))) == ["Requested", *follow]
 
 
 @pytest.mark.parametrize("what", ["abort", "pause", "promote", "resume"])
 def test_only_an_abort_awaits_the_end_of_a_release_that_can_no_longer_obey(what: str) -> None:
-    request = Request(what, "ops")
+    request = events.Requested(what, "ops")
     assert too_late(baking(), request) == too_late(baking(None, PAUSED), request) == ""
     late = [too_late(release, request) for release in (baking(None, events.RollbackStarted("x")), committed())]
     assert [bool(why) for why in late] == [what != "abort"] * 2
 
 
 def test_abort_behind_the_point_of_no_return_is_recorded_and_not_obeyed() -> None:
-    assert kinds(after_request(committed(), Request("abort", "ops"))) == ["Requested"]
+    assert kinds(after_request(committed(), events.Requested("abort", "ops"))) == ["Requested"]
 
 
 REPLACED = events.Replaced(dict.fromkeys(ROUTED, "v2"), ())
@@ -355,7 +355,7 @@ REPLACED = events.Replaced(dict.fromkeys(ROUTED, "v2"), ())
     ],
 )
 def test_take_over_goes_back_unless_every_stable_was_proven_new(release: Release, what: str, back: bool) -> None:
-    found = kinds(after_takeover(release, Request(what, "ops")))
+    found = kinds(after_takeover(release, events.Requested(what, "ops")))
     assert found == ["Requested", "Resumed", *(["RollbackStarted"] if back else [])]
 
 

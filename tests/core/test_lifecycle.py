@@ -10,7 +10,7 @@ import pytest
 
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
-from onlyvips_release.core.lifecycle import ANYWHERE, FINAL, TABLE, IllegalEvent, Release, diagram
+from onlyvips_release.core.lifecycle import ANYWHERE, FINAL, TABLE, IllegalEvent, Release
 from tests.testing.crash_world import carry_out, started
 from tests.testing.plans import make_plan
 from tests.testing.simulation import World
@@ -54,6 +54,18 @@ def test_safe_weight_is_zero_until_committed_then_100_until_stable_is_proven_the
         release.apply(event)
         seen.append(release.safe_weight)
     assert [weight for weight, _ in itertools.groupby(seen)] == [0, 100, 0]
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram: docs/lifecycle.md shows exactly this."""
+    lines = ["stateDiagram-v2", "    [*] --> PREPARING"]
+    for phase, row in TABLE.items():
+        edges: dict[Phase, list[str]] = {}
+        for kind, target in row.items():
+            if target is not phase:
+                edges.setdefault(target, []).append(kind.__name__)
+        lines += [f"    {phase} --> {target}: {', '.join(kinds)}" for target, kinds in edges.items()]
+    return "\n".join([*lines, *(f"    {phase} --> [*]: Finished" for phase in FINAL)]) + "\n"
 
 
 if __name__ == "__main__":

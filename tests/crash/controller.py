@@ -16,7 +16,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from onlyvips_release import upkeep
-from onlyvips_release.core.model import Request, SuiteResult, Verdict
+from onlyvips_release.core.events import Requested
+from onlyvips_release.core.model import SuiteResult, Verdict
 from onlyvips_release.core.ports import Ports, SuiteRequest
 from onlyvips_release.platform import Platform
 from onlyvips_release.state.files import StagedFiles
@@ -49,7 +50,7 @@ class Strike:
         if kind == "after router.set_weight 10" and self.when in ("10", "abort"):
             self.armed = True
             if self.when == "abort":
-                self.wish.ask(Request("abort", "ops"))
+                self.wish.ask(Requested("abort", "ops"))
 
     def strike(self) -> None:
         """Tell, then act."""

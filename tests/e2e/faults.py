@@ -19,8 +19,8 @@ from types import SimpleNamespace
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm, Series, Verdict
-from onlyvips_release.demo import free_ports
 from onlyvips_release.sandbox import backend, front
+from onlyvips_release.sandbox.demo import free_ports
 from onlyvips_release.sandbox.faults import TABLE, Faults, spoil
 from onlyvips_release.sandbox.mix import API, default_mix
 from tests.core.judge.test_kinds import Arms, release

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Requested
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.requests import RequestFile
 from tests.testing.platform_rig import ROOT, Rig
@@ -55,7 +55,7 @@ def shell(rig: Rig, lines: list[str], **env: str) -> subprocess.CompletedProcess
 
 def test_github_workflow_shows_what_happened_and_an_old_wish_is_not_obeyed(rig: Rig) -> None:
     rig.write(rig.plan("v2", **QUICK))
-    RequestFile(Layout(rig.state, "e2e").request).ask(Request("abort", "who came too late"))
+    RequestFile(Layout(rig.state, "e2e").request).ask(Requested("abort", "who came too late"))
     workflow = yaml.safe_load((ROOT / "docs" / "ci" / "github.yml").read_text())
     env = {"GITHUB_ACTIONS": "true"}
     env |= {name: str(rig.folder / name) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release import demo
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.plan import JudgePlan, ReleasePlan
 from onlyvips_release.environment import Environment
+from onlyvips_release.sandbox import demo
 from tests.testing.platform_rig import ROOT, Rig, mine
 
 pytestmark = pytest.mark.slow

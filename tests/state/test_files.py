@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from onlyvips_release.clock import SystemClock
-from onlyvips_release.core.events import Noted
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Noted, Requested
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.files import StagedFiles, make_folder, open_log, write_whole
-from onlyvips_release.state.freeze import freeze
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
-from onlyvips_release.state.requests import RequestFile
+from onlyvips_release.state.requests import RequestFile, freeze
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777], ids=oct)
@@ -37,7 +35,7 @@ def test_everything_below_the_state_folder_is_for_its_owner_alone_whatever_the_u
     lease.write("router/rds.json", b"1")
     lease.write("by-hand/weight-0.json", b"1")
     FileJournal(layout.journal("r0001"), SystemClock(), fence).append(Noted("x"))
-    RequestFile(layout.request).ask(Request("pause", "me"))
+    RequestFile(layout.request).ask(Requested("pause", "me"))
     freeze(layout, "why")
     os.close(open_log(layout.guardian_log))
     found = list((tmp_path / "deep").rglob("*"))

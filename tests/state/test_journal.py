@@ -21,7 +21,7 @@ from onlyvips_release.environment import Environment
 from onlyvips_release.errors import JournalError
 from onlyvips_release.state import journal as journal_module
 from onlyvips_release.state.files import make_folder
-from onlyvips_release.state.journal import FileJournal, read_release, read_started, unfinished
+from onlyvips_release.state.journal import FileJournal, read_release, read_started
 from onlyvips_release.state.layout import Layout
 from tests.testing.crash_world import carry_out
 from tests.testing.plans import make_plan
@@ -134,7 +134,7 @@ def test_journal_with_a_damaged_line_is_gone_on_with(tmp_path: Path) -> None:
 def test_journal_of_damage_alone_may_be_a_release_that_has_no_end(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text("garbage\n")
-    assert unfinished(path)
+    assert read_release(path, samples=False).unfinished
     assert read_started(path) is None
 
 
@@ -217,7 +217,7 @@ def test_power_cut_at_any_byte_leaves_a_journal_that_can_be_gone_on_with(tmp_pat
         found = list(FileJournal(path).read())
         assert found == whole[: len(found)]
         assert len([event for event in found if not isinstance(event, IMPLIED)]) == data[:size].count(b"\n")
-        assert unfinished(path) == (0 < len(found) < len(whole))
+        assert read_release(path, samples=False).unfinished == (0 < len(found) < len(whole))
         FileJournal(path, SystemClock(), 9).append(events.Noted("went on"))
         assert list(FileJournal(path).read()) == [*found, events.Noted("went on")]
 
@@ -284,4 +284,4 @@ def test_guardian_that_acts_after_the_end_changes_nothing(tmp_path: Path) -> Non
     path = tmp_path / "journal.jsonl"
     path.write_bytes(SAMPLE.read_bytes())
     FileJournal(path, SystemClock(), 9).append(events.GuardianActed(0, "2026-01-01T00:00:00Z", True))
-    assert not unfinished(path)
+    assert not read_release(path, samples=False).unfinished

@@ -16,7 +16,7 @@ from onlyvips_release.clients.process import Process, birth
 from onlyvips_release.clock import SystemClock
 from onlyvips_release.errors import LeaseHeld, LeaseLost
 from onlyvips_release.state.files import StagedFiles
-from onlyvips_release.state.lease import FileLease, alive, held_by, highest, holder, read_lease
+from onlyvips_release.state.lease import FileLease, alive, highest, holder, read_lease
 
 SECOND = timedelta(seconds=1)
 
@@ -82,9 +82,14 @@ def test_who_slept_did_not_look(tmp_path: Path) -> None:
 def test_released_lease_is_nobodys_and_leaves_no_stage(tmp_path: Path, clock: SystemClock) -> None:
     lease = FileLease(tmp_path, clock)
     fence = lease.acquire("run")
-    assert held_by(tmp_path).startswith("run by ")
+    held = lease.look()
+    assert held
+    assert held.who.startswith("run by ")
+    assert not held.released
     lease.release()
-    assert held_by(tmp_path) == ""
+    free = lease.look()
+    assert free
+    assert free.released
     assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
     assert lease.acquire("run") == fence + 1
     lease.release()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.core.model import Request
+from onlyvips_release.core.events import Requested
 from onlyvips_release.errors import Refused
 from onlyvips_release.state.requests import RequestFile
 
-PAUSE = Request("pause", "me@here", reason="lunch")
+PAUSE = Requested("pause", "me@here", reason="lunch")
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def test_request_is_taken_once_and_leaves_nothing_behind(requests: RequestFile, 
 def test_second_request_is_refused_while_the_first_one_waits(requests: RequestFile) -> None:
     requests.ask(PAUSE)
     with pytest.raises(Refused, match="another request waits"):
-        requests.ask(Request("promote", "you"))
+        requests.ask(Requested("promote", "you"))
     assert requests.take() == PAUSE
 
 
 def test_abort_does_not_wait_for_another_request(requests: RequestFile) -> None:
     requests.ask(PAUSE)
-    requests.ask(Request("abort", "you"))
-    assert requests.take() == Request("abort", "you")
+    requests.ask(Requested("abort", "you"))
+    assert requests.take() == Requested("abort", "you")
 
 
 def test_request_that_was_withdrawn_is_not_taken(requests: RequestFile) -> None:

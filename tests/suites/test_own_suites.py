@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from onlyvips_release.cli.app import main
 from onlyvips_release.cli.init import FILES
 from onlyvips_release.core.model import Verdict
-from onlyvips_release.demo import free_ports
 from onlyvips_release.planfile import load
+from onlyvips_release.sandbox.demo import free_ports
 from tests.suites.mutations import ROOT
 from tests.suites.test_suites import ready
 from tests.testing.suite_box import Box, box, instead, own_environment

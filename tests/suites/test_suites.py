@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from onlyvips_release.demo import free_ports
+from onlyvips_release.sandbox.demo import free_ports
 from onlyvips_release.suites.context import NEEDS
 from tests.suites.mutations import DOC, ROOT
 from tests.testing.suite_box import HEALTH, own_environment

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release import planmodel, planparts, targets
+from onlyvips_release import planmodel, targets
 from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.errors import PlanError, Refused
@@ -47,7 +47,7 @@ def _toy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         (package / "entry_points.txt").write_text(f"[{targets.GROUP}]\ntoy = {line}\n")
         monkeypatch.syspath_prepend(package.parent)
     yield
-    planparts.model_of.cache_clear()
+    planmodel.model_of.cache_clear()
 
 
 def read(tmp_path: Path, text: str = PLAN) -> ReleasePlan:

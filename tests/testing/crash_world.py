@@ -15,7 +15,7 @@ from onlyvips_release import guardian
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release, fold
-from onlyvips_release.core.model import Arm, Request
+from onlyvips_release.core.model import Arm
 from onlyvips_release.core.plan import Accept, ReleasePlan, Step
 from onlyvips_release.core.policy import after_takeover
 from onlyvips_release.core.ports import Ports
@@ -153,7 +153,7 @@ def take_over(world: World, what: str, point: Point) -> Release | None:
     if not found.id or found.over:
         return None
     ports: Ports = tapped(world.ports(), point)
-    return Runner(found, ports).run(*after_takeover(found, Request(what, "ops")))
+    return Runner(found, ports).run(*after_takeover(found, events.Requested(what, "ops")))
 
 
 def watch_over(world: World, point: Point) -> None:

@@ -18,9 +18,9 @@ import yaml
 
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.demo import free_ports
 from onlyvips_release.environment import Environment
 from onlyvips_release.platform import Platform
+from onlyvips_release.sandbox.demo import free_ports
 from onlyvips_release.sandbox.load import Load
 from onlyvips_release.sandbox.mix import default_mix
 

@@ -17,7 +17,7 @@ from onlyvips_release.clock import SystemClock
 from onlyvips_release.core.model import Arm, Endpoint, Instance, Series
 from onlyvips_release.core.plan import Health, ReleasePlan, Revision, Service
 from onlyvips_release.core.ports import Source
-from onlyvips_release.demo import free_ports
+from onlyvips_release.sandbox.demo import free_ports
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.targets.embedded_plan import Process

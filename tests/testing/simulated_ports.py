@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from onlyvips_release.core.events import Event
+from onlyvips_release.core.events import Event, Requested
 from onlyvips_release.core.judge.buckets import bucket
 from onlyvips_release.core.model import (
     Arm,
     Instance,
     Percent,
     Probe,
-    Request,
     Sample,
     Series,
     SuiteResult,
@@ -449,11 +448,11 @@ class SimRequests:
 
     world: World
 
-    def take(self) -> Request | None:
+    def take(self) -> Requested | None:
         """In order."""
         return self.world.requests.pop(0) if self.world.requests else None
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Requested) -> None:
         """Queued."""
         self.world.requests.append(request)
 

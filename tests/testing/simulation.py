@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from onlyvips_release.core.events import Event
-from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Request, Verdict
+from onlyvips_release.core.events import Event, Requested
+from onlyvips_release.core.model import Arm, Endpoint, Instance, Percent, Verdict
 from onlyvips_release.core.plan import ReleasePlan
 from onlyvips_release.core.ports import Ports, SuiteRequest
 from onlyvips_release.errors import Unavailable
@@ -62,7 +62,7 @@ class World:
     epoch: int = 0
     journal: list[Event] = field(default_factory=list)
     smoke: Callable[[SuiteRequest], Verdict] = lambda request: Verdict.PASS
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Requested] = field(default_factory=list)
     never_ready: set[str] = field(default_factory=set)
     dies_at_start: set[tuple[str, str]] = field(default_factory=set)
     installed: bool = True

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from onlyvips_release.clients.process import birth
-from onlyvips_release.demo import free_ports
 from onlyvips_release.sandbox.backend import Backend
+from onlyvips_release.sandbox.demo import free_ports
 from onlyvips_release.sandbox.faults import Faults
 from onlyvips_release.sandbox.front import Front
 from onlyvips_release.sandbox.http import Answer, Request, Response, Server

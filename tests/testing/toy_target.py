@@ -22,7 +22,7 @@ from onlyvips_release.core.suite import Access
 from onlyvips_release.core.target import Finding, Live, ok, problem
 from onlyvips_release.environment import Environment
 from onlyvips_release.errors import NotReady, Unavailable
-from onlyvips_release.state.archive import FileArchive
+from onlyvips_release.state.journal import FileArchive
 from onlyvips_release.state.layout import Layout
 from onlyvips_release.state.lease import FileLease
 from onlyvips_release.state.requests import RequestFile
@@ -105,7 +105,7 @@ class Sheet:
 
 @dataclass
 class ToyRouter:
-    """Port InstalledRouter."""
+    """Port Router."""
 
     sheet: Sheet
 
@@ -165,7 +165,7 @@ class ToyRouter:
 
 @dataclass
 class ToyWorkload:
-    """Port InstalledWorkload: in place, each service in one act of its own."""
+    """Port Workload: in place, each service in one act of its own."""
 
     plan: ReleasePlan
     sheet: Sheet

@@ -54,7 +54,7 @@ SEEDS = (
          "if self.files is None or self._lost or not self.files.stage.exists():", "if self.files is None:"),
     Seed("a lease is never given back", STATE, "FileLease.release", "self._write(released=True)", "pass"),
     Seed("stage folders are left behind", STATE, "FileLease.release", "remove(self.files.stage)", "pass"),
-    Seed("revoked folders are left behind", STATE, "FileLease._purge", "remove(path)", "pass"),
+    Seed("revoked folders are left behind", STATE, "FileLease.acquire", "remove(path)", "pass"),
     Seed("a take-over needs disk space", STATE, "FileLease.stand_by",
          'self.files.prepare(f"lease-{self.safe_weight}.json", self._encoded(0, released=False))', "pass"),
     Seed("a holder in another container is taken for dead", STATE, "alive", "return True", "return False"),

@@ -95,7 +95,7 @@ def platform(
 ) -> Platform:
     """The plan of one release; `builds`: stable, canary, and the canary's fault (default: v1, v2, none)."""
     stable, canary, fault = (*builds, *("v1", "v2", "")[len(builds) :])
-    text = Template((Path(__file__).parent / "sandbox" / "demo.yaml").read_text())
+    text = Template((Path(__file__).parent / "demo.yaml").read_text())
     path = folder / f"{canary}.yaml"
     path.write_text(text.substitute(ports, STABLE=stable, CANARY=canary, FAULT=fault))
     return Platform.load(path, environment, clock)
