@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
 
 from onlyvips_release.core.judge import Interval
 from onlyvips_release.reporting.timeline import Moment, Point, Story
@@ -20,16 +21,7 @@ TOUCHING = 22
 MOST = 400
 """Ticks that are drawn; of more, every n-th."""
 
-STYLE = """.chart{--ink:#1f2328;--soft:#59636e;--grid:#d1d9e0;--canary:#bc4c00;--stable:#0969da;--bad:#cf222e;
-font:12px system-ui,sans-serif;background:none}
-@media(prefers-color-scheme:dark){.chart{--ink:#e6edf3;--soft:#9198a1;--grid:#3d444d;--canary:#f0883e;--stable:#58a6ff;
---bad:#ff7b72}}
-.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .c{fill:var(--canary)}.chart .s{fill:var(--stable)}
-.chart .l{fill:var(--bad)}.chart .grid{stroke:var(--grid);fill:none}
-.chart .canary,.chart .stable{stroke:var(--canary);fill:none;stroke-width:2;stroke-linecap:round}
-.chart .stable{stroke:var(--stable);stroke-dasharray:6 2}
-.chart .limit{stroke:var(--bad);fill:none;stroke-dasharray:2 4;stroke-width:1.5}
-.chart .band{fill:var(--canary);opacity:.22}.chart .event{stroke:var(--soft);stroke-dasharray:1 3}"""
+STYLE = (Path(__file__).parent / "chart.css").read_text().rstrip()
 
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 

@@ -6,6 +6,7 @@ The decision first, then the picture, the checks (failed ones first), what was n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from onlyvips_release.reporting.chart import svg
 from onlyvips_release.reporting.timeline import Check, Run, Story, not_tested
@@ -23,29 +24,7 @@ HEAD = (
     '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
     '<link rel="icon" href="data:,">'
 )
-STYLE = """:root{color-scheme:light dark;--bg:#fff;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--box:#f6f8fa;
---link:#0550ae;--PASS:#116329;--FAIL:#a40e26;--INCONCLUSIVE:#7d4e00}
-@media(prefers-color-scheme:dark){:root{--bg:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--box:#161b22;
---link:#79c0ff;--PASS:#56d364;--FAIL:#ff7b72;--INCONCLUSIVE:#e3b341}}
-*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;background:var(--bg);color:var(--ink);margin:0 auto;
-max-width:64rem;padding:1rem;overflow-wrap:break-word}
-h1{font-size:1.8rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-h3{font-size:1rem;margin:1rem 0 .3rem}a{color:var(--link)}.soft{color:var(--soft)}
-.verdict{border-left:.5rem solid var(--v);padding:.2rem 1rem;background:var(--box)}.verdict h1{color:var(--v)}
-.PASS{--v:var(--PASS)}.FAIL{--v:var(--FAIL)}.INCONCLUSIVE{--v:var(--INCONCLUSIVE)}.word{color:var(--v);font-weight:700}
-.wide{overflow-x:auto}.wide svg{display:block;min-width:640px;width:100%}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;vertical-align:top;
-border-bottom:1px solid var(--line)}th,.time{white-space:nowrap}.text{overflow-wrap:anywhere}
-ul,ol{padding-left:1.4rem}.checks{list-style:none;padding-left:0}
-.checks>li{border-bottom:1px solid var(--line);padding:.15rem 0}.failed{color:var(--FAIL);font-weight:600}
-summary{cursor:pointer;padding:.15rem 0}summary:focus-visible{outline:3px solid var(--link)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dd{margin:0}
-pre{white-space:pre-wrap;background:var(--box);border:1px solid var(--line);padding:.6rem;font-size:.85rem;
-color:var(--ink)}
-.time{font-variant-numeric:tabular-nums}
-@media print{:root{color-scheme:light}body{max-width:none;font-size:11px}.wide svg{min-width:0}
-details::details-content{content-visibility:visible!important;display:block!important;height:auto!important}
-summary{list-style:none}h2,h3{break-after:avoid}li,tr{break-inside:avoid}}"""
+STYLE = (Path(__file__).parent / "report.css").read_text().rstrip()
 
 
 def page(title: str, body: str) -> str:
