@@ -27,12 +27,9 @@ WITHIN = 120.0
 
 STATUS = {"failed": "failed", "not run": "broken", "skipped": "skipped", "xfailed": "skipped"}
 DECIDED = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "broken"}
-CATEGORIES = (
-    ("the new revision answers 5xx", "failed", ".*(got HTTP 5\\d\\d|answered 5\\d\\d| -> 5\\d\\d).*"),
-    ("worse than stable", "failed", ".*regressed.*"),
-    ("unreachable", "broken", ".*(ConnectError|Timeout).*"),
-    ("known issues", "skipped", ".*"),
-)
+SETTINGS = Path(__file__).parent / "allurerc.json"
+"""One page, grouped by stage, with its history across releases; kinds of failures by their message."""
+
 ANALYTICS = re.compile(
     r"\s*<script[^>]*googletagmanager\.com/gtag[^>]*></script>\s*<script>\s*window\.dataLayer.*?</script>", re.S
 )
@@ -50,11 +47,8 @@ def write_results(story: Story, folder: Path) -> None:
         (folder / f"{result['uuid']}-result.json").write_text(json.dumps(result))
     (folder / "chart-attachment.svg").write_text(svg(story))
     last = story.release.outcome
-    told = {
-        "decision": story.decision,
-        "sentence": clean(story.sentence),
-        "metrics": list(last.metrics) if last else [],
-    }
+    metrics = list(last.metrics) if last else []
+    told = {"decision": story.decision, "sentence": clean(story.sentence), "metrics": metrics}
     (folder / "decision-attachment.json").write_text(json.dumps(told, indent=1))
     plan = story.release.plan
     facts = {"platform": plan.platform, "target": plan.target, "release": story.release.id}
@@ -168,7 +162,8 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
         return f"{said}not installed; once and on line: npx --yes {PACKAGE} --version"
     forget(history, title(folder))
     config = folder / "allurerc.json"
-    config.write_text(json.dumps(configuration(folder, history)))
+    settings = {**json.loads(SETTINGS.read_text()), "name": title(folder), "historyPath": str(history)}
+    config.write_text(json.dumps(settings))
     out = folder / "allure"
     shutil.rmtree(out, ignore_errors=True)
     words = [*allure, "generate", str(folder / "allure-results"), "--config", str(config), "--output", str(out)]
@@ -197,25 +192,6 @@ def forget(history: Path, name: str) -> None:
     if history.exists():
         lines = history.read_text().splitlines(keepends=True)
         history.write_text("".join(line for line in lines if json.loads(line).get("name") != name))
-
-
-def configuration(folder: Path, history: Path) -> dict[str, Any]:
-    """One page, grouped by stage, with its history across releases."""
-    charts = ("currentStatus", "statusDynamics", "statusTransitions", "testResultSeverities", "durations")
-    awesome = {
-        "singleFile": True,
-        "reportLanguage": "en",
-        "groupBy": ["stage", "feature", "story"],
-        "charts": [{"type": name} for name in charts],
-    }
-    return {
-        "name": title(folder),
-        "historyPath": str(history),
-        "historyLimit": 30,
-        "appendHistory": True,
-        "categories": [{"name": n, "matchedStatuses": [s], "messageRegex": r} for n, s, r in CATEGORIES],
-        "plugins": {"awesome": {"options": awesome}},
-    }
 
 
 def call(words: list[str], env: Mapping[str, str], folder: Path) -> str:

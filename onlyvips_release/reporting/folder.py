@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import allure, chart, html, junit, summary
-from onlyvips_release.reporting.timeline import OUTCOMES, Run, Story, changes, read_runs, tell
+from onlyvips_release.reporting.timeline import Run, Story, changes, read_runs, tell
 from onlyvips_release.state.files import write_whole
 from onlyvips_release.state.journal import entries
 from onlyvips_release.state.layout import SUITES, Layout, Reports, is_release
@@ -26,8 +26,7 @@ def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
     folder = reports.release(name)
     folder.mkdir(parents=True, exist_ok=True)
     story = read(journal, folder)
-    counts = {word: sum(run.count(word) for run in story.runs) for word in OUTCOMES}
-    found = summary.summary(story.release, story.started.isoformat(), story.ended.isoformat(), counts)
+    found = summary.summary(story.release, story.started.isoformat(), story.ended.isoformat(), story.outcomes)
     write(folder / "summary.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     write(folder / "chart.svg", chart.svg(story))
     write(folder / "samples.csv", chart.samples_csv(story))

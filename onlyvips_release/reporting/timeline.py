@@ -25,6 +25,8 @@ OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
 Counts = tuple[int, int, int, int]
 """Failed and all requests of the canary, then of stable, since the first step (in the watch: canary = new stable)."""
 
+NO_REQUEST: Counts = (0, 0, 0, 0)
+
 MARKED = (
     events.Shifted,
     events.Paused,
@@ -131,9 +133,9 @@ class Run:
         """What ran where."""
         return f"{self.suite} suite on {self.arm} at {self.weight} %"
 
-    def count(self, outcome: str) -> int:
+    def count(self, *outcomes: str) -> int:
         """How many of its checks ended so."""
-        return sum(check.outcome == outcome for check in self.checks)
+        return sum(check.outcome in outcomes for check in self.checks)
 
 
 @dataclass(slots=True)
@@ -186,6 +188,21 @@ class Story:
             f"The record ends in {release.phase}, with the canary's weight {weight}: the controller is still at work, "
             "or it died. `onlyvips-release status` says which; `recover` takes users back to stable."
         )
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many checks ended in each way, over all runs."""
+        return {outcome: sum(run.count(outcome) for run in self.runs) for outcome in OUTCOMES}
+
+    @property
+    def failed(self) -> list[tuple[Run, Check]]:
+        """Every failed check, with the run that it failed in."""
+        return [(run, check) for run in self.runs for check in run.checks if check.outcome == "failed"]
+
+    @property
+    def last_counts(self) -> Mapping[str, Counts]:
+        """What was counted while both arms served, by service."""
+        return next((point.counts for point in reversed(self.points) if not point.watch), {})
 
     @property
     def seconds(self) -> float:
@@ -325,9 +342,8 @@ def not_tested(story: Story) -> list[str]:
             told.append(f"canary checks at {step.weight} %: none ended")
     if release.watched is None:
         told.append("the watch after promotion: never reached")
-    last = next((p.counts for p in reversed(story.points) if not p.watch), {})
     for service in plan.routed:
-        if not last.get(service.name, (0, 0, 0, 0))[1]:
+        if not story.last_counts.get(service.name, NO_REQUEST)[1]:
             told.append(f"{service.name}: no user request to the canary was judged")
     told += [f"{s.name}: takes no user traffic, so only its own checks speak for it" for s in plan.unrouted]
     if not any(arm is not None for one in story.points for arms in one.p95.values() for arm in arms):
