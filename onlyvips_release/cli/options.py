@@ -76,7 +76,11 @@ def confirm(question: str, yes: bool) -> None:
 
 def echo_line(text: str, *, err: bool = False) -> None:
     """Print one line at once; without a reader this does nothing."""
-    stream = sys.stderr if err else sys.stdout
+    echo_to(sys.stderr if err else sys.stdout, text)
+
+
+def echo_to(stream: IO[str], text: str) -> None:
+    """The same to any stream."""
     try:
         click.echo(text, file=stream)
     except OSError:

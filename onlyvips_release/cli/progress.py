@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.cli.options import echo_line, echo_to, silence
 from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.lifecycle import Release
@@ -71,15 +72,7 @@ def show_live() -> Iterator[Show]:
 @contextmanager
 def show_lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Show]:
     """A line per event, and one after each `every` seconds of silence. `grouped`: GitHub folds the lines."""
-
-    def write(text: str) -> None:
-        try:
-            out.write(text)
-            out.flush()
-        except OSError:
-            silence(out)
-
-    printer = Printer(write, lambda: datetime.now().astimezone(), every)
+    printer = Printer(partial(echo_to, out), lambda: datetime.now().astimezone(), every)
     over = threading.Event()
 
     def beat() -> None:
@@ -88,13 +81,15 @@ def show_lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Sho
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
-    write("::group::release\n" if grouped else "")
+    if grouped:
+        echo_to(out, "::group::release")
     try:
         yield printer
     finally:
         over.set()
         thread.join()
-        write("::endgroup::\n" if grouped else "")
+        if grouped:
+            echo_to(out, "::endgroup::")
 
 
 @contextmanager

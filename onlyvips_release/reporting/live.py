@@ -14,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onlyvips_release.core import events
-from onlyvips_release.core.judge import MetricView
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.reporting.terminal import line, waiting
+from onlyvips_release.reporting.terminal import error_views, line, waiting
 from onlyvips_release.reporting.wording import clean, percent
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -49,7 +48,7 @@ class View:
         """One event."""
         self.release = release
         if isinstance(event, events.Sampled):
-            for view in errors(release):
+            for view in error_views(release):
                 rate = view.canary_bad / view.canary_total if view.canary_total else 0.0
                 self.rates.setdefault(view.service, deque(maxlen=24)).append(rate)
         if text := line(event, release):
@@ -83,16 +82,11 @@ class View:
         table = Table(box=None, pad_edge=False)
         for name in ("service", "canary failed", "stable failed", "canary's share"):
             table.add_column(name)
-        for v in errors(release):
+        for v in error_views(release):
             rate = percent(v.canary_bad / v.canary_total) if v.canary_total else "-"
             canary, stable = f"{v.canary_bad}/{v.canary_total}", f"{v.stable_bad}/{v.stable_total}"
             table.add_row(v.service, canary, stable, f"{sparkline(list(self.rates.get(v.service, ())))} {rate}")
         return table
-
-
-def errors(release: Release) -> list[MetricView]:
-    """The judge's view of each service's failures."""
-    return [view for view in release.evidence.judge.views() if view.metric == "errors"]
 
 
 def sparkline(values: list[float]) -> str:

@@ -15,7 +15,7 @@ from onlyvips_release.core.judge.buckets import edge
 from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, SuiteResult, Verdict
-from onlyvips_release.reporting.terminal import line, verdict_of
+from onlyvips_release.reporting.terminal import error_views, line, verdict_of
 from onlyvips_release.state.layout import SUITES
 from onlyvips_release.suites import stream
 
@@ -253,7 +253,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
 
 def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) -> Point:
     """What the judge has counted after this tick, and how slow the answers of this tick were."""
-    views = (view for view in release.evidence.judge.views() if view.metric == "errors")
+    views = error_views(release)
     counts = {v.service: (v.canary_bad, v.canary_total, v.stable_bad, v.stable_total) for v in views}
     watch = release.phase is events.Phase.WATCHING
     slow = {}
