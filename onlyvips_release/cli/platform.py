@@ -81,14 +81,7 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
       onlyvips-release check release.yaml smoke
     """
     result = load_platform(plan).check(suite, Arm(arm))
-    row = {
-        "suite": suite,
-        "arm": arm,
-        "verdict": str(result.verdict),
-        "kind": str(result.kind),
-        "reason": result.reason,
-    }
-    row["report"] = result.report
+    row = {key: str(getattr(result, key)) for key in ("suite", "arm", "verdict", "kind", "reason", "report")}
     echo_line(json.dumps(row) if as_json else f"{result.verdict}: {result.reason}\n  report: {result.report}")
     sys.exit(0 if result.verdict is Verdict.PASS else 6)
 

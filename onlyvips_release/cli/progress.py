@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -37,7 +36,12 @@ def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = No
     out = sys.stderr if as_json else sys.stdout
     live = not as_json and out.isatty() and not platform.environment.simple_terminal
     with ExitStack() as stack:
-        views = [stack.enter_context(show_live() if live else show_lines(out, platform.environment.in_github))]
+        if live:
+            from onlyvips_release.reporting.live import show_live  # noqa: PLC0415 - rich is slow to import
+
+            views: list[Show] = [stack.enter_context(show_live())]
+        else:
+            views = [stack.enter_context(show_lines(out, platform.environment.in_github))]
         if stream is not None:
             views.append(stack.enter_context(write_json_lines(stream)))
 
@@ -46,27 +50,6 @@ def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = No
                 view(event, release)
 
         yield show
-
-
-@contextmanager
-def show_live() -> Iterator[Show]:
-    """A view that is drawn over and over; its lines stay."""
-    from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
-
-    view = View()
-    view.__enter__()
-
-    def show(event: events.Event, release: Release) -> None:
-        try:
-            view(event, release)
-        except OSError:
-            silence(sys.stdout)
-
-    try:
-        yield show
-    finally:
-        with contextlib.suppress(OSError):
-            view.__exit__(None, None, None)
 
 
 @contextmanager

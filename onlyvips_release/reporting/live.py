@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,24 +26,28 @@ LINES = 8
 COLOURS = {"FAIL": "red", "PASS": "green"}
 
 
-class View:
-    """`with View() as view:` and call it with each event; at the end all lines are printed, so that they stay."""
+@contextmanager
+def show_live(console: Console | None = None) -> Iterator[View]:
+    """A view to call with each event; at the end all of its lines are printed, so that they stay."""
+    view, console = View(), console or Console()
+    live = Live(get_renderable=view.render, console=console, refresh_per_second=2, transient=True)
+    live.start()
+    try:
+        yield view
+    finally:
+        with suppress(OSError):  # its reader has gone
+            live.stop()
+            for text in view.lines:
+                console.print(escape(text), highlight=False, soft_wrap=True)
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+
+class View:
+    """What is on the screen: a release, its newest lines, its failures so far."""
+
+    def __init__(self) -> None:
         self.release: Release | None = None
         self.lines: list[str] = []
         self.rates: dict[str, deque[float]] = {}
-        self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
-
-    def __enter__(self) -> View:
-        self.live.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.live.__exit__(kind, error, at)
-        for text in self.lines:
-            self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def __call__(self, event: events.Event, release: Release) -> None:
         """One event."""

@@ -52,6 +52,7 @@ SEEDS = (
     Seed("the context with its secrets stays", GATE, "PytestRun._clean_up",
          "shutil.rmtree(self.scratch, ignore_errors=True)", "pass"),
     Seed("secrets stay in what a suite leaves", GATE, "PytestRun._clean_up", "self.mask.scrub(self.folder)", "pass"),
-    Seed("a suite of a release inherits another target", GATE, "PytestRun.__init__", "if name not in TARGET_VARIABLES",
+    Seed("a suite of a release inherits another target", GATE, "PytestChecks.environment",
+         "if name not in TARGET_VARIABLES",
          "if True"),
 )  # fmt: skip
