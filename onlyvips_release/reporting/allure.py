@@ -59,7 +59,6 @@ def write_results(story: Story, folder: Path) -> None:
 def decision(story: Story) -> dict[str, Any]:
     """The release itself: its steps are the weights, its message is the sentence."""
     name = f"release:{story.release.plan.platform}"
-    made = result(story, name, f"Release decision: {story.decision}", DECIDED[story.verdict], 0.0, story.seconds)
     ends = [at for at, _ in story.weights[1:]] + [story.seconds]
     steps = [
         {"name": f"{weight} % of users", "status": "passed", **times(story, at, end)}
@@ -68,16 +67,17 @@ def decision(story: Story) -> dict[str, Any]:
     if steps and story.verdict is not Verdict.PASS:
         steps[next((n for n, (_, weight) in reversed([*enumerate(story.weights)]) if weight), 0)]["status"] = "failed"
     ci = story.holder.get("ci", "")
+    attachments = [
+        {"name": "course of the release", "type": "image/svg+xml", "source": "chart-attachment.svg"},
+        {"name": "decision", "type": "application/json", "source": "decision-attachment.json"},
+    ]
     return {
-        **made,
+        **result(story, name, f"Release decision: {story.decision}", DECIDED[story.verdict], 0.0, story.seconds),
         "statusDetails": {"message": clean(story.sentence)},
         "steps": steps,
         "links": [{"type": "link", "name": "CI run", "url": ci}] if ci.startswith(("http://", "https://")) else [],
-        "attachments": [
-            {"name": "course of the release", "type": "image/svg+xml", "source": "chart-attachment.svg"},
-            {"name": "decision", "type": "application/json", "source": "decision-attachment.json"},
-        ],
-        "labels": [*made["labels"], label("severity", "blocker"), label("feature", "release")],
+        "attachments": attachments,
+        "labels": labels(story, severity="blocker", feature="release"),
     }
 
 
@@ -87,17 +87,12 @@ def one(story: Story, run: Run, check: Check) -> dict[str, Any]:
     status = STATUS.get(check.outcome, "passed")
     made = result(story, check.node, check.name, status, run.at - check.seconds, run.at, stage, run.folder)
     traffic = [{"name": "traffic", "value": f"{run.weight}%"}, {"name": "arm", "value": run.arm}]
+    path = check.node.partition("::")[0]
     return {
         **made,
         "statusDetails": {"message": clean(check.reason), "trace": clean(check.text)} if check.text else {},
         "parameters": [*traffic, *made["parameters"]],
-        "labels": [
-            *made["labels"],
-            label("severity", check.severity),
-            label("stage", stage),
-            label("feature", run.suite),
-            label("story", check.node.partition("::")[0]),
-        ],
+        "labels": labels(story, severity=check.severity, stage=stage, feature=run.suite, story=path),
     }
 
 
@@ -116,7 +111,6 @@ def result(
         "status": status,
         "stage": "finished",
         **times(story, at, end),
-        "labels": [label("parentSuite", platform), label("framework", "onlyvips-release")],
         "parameters": [
             {"name": "release", "value": story.release.id, "excluded": True},
             {"name": "revision", "value": clean(revisions, 300), "excluded": True},
@@ -130,9 +124,10 @@ def times(story: Story, at: float, end: float) -> dict[str, int]:
     return {"start": round(1000 * (zero + at)), "stop": round(1000 * (zero + end))}
 
 
-def label(name: str, value: str) -> dict[str, str]:
-    """One label."""
-    return {"name": name, "value": clean(value, 300)}
+def labels(story: Story, /, **more: str) -> list[dict[str, str]]:
+    """The labels that group a result."""
+    values = {"parentSuite": story.release.plan.platform, "framework": "onlyvips-release", **more}
+    return [{"name": name, "value": clean(value, 300)} for name, value in values.items()]
 
 
 def digest(text: str) -> str:

@@ -266,9 +266,10 @@ def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) ->
 
 def slowness(side: Side) -> float | None:
     """Upper edge of the bucket that holds the 95th percentile, in milliseconds; None without answers."""
-    left = 0.95 * sum((side.latency or {}).values())
-    for bucket in sorted(side.latency or {}):
-        left -= (side.latency or {})[bucket]
+    latency = side.latency or {}
+    left = 0.95 * sum(latency.values())
+    for bucket in sorted(latency):
+        left -= latency[bucket]
         if left <= 0:
             return edge(bucket)
     return None
@@ -316,16 +317,13 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
                 checks.setdefault(node, Check(node)).feed(event)
             case _:
                 pass
-    if result is not None:
-        for node in result.failed:
-            checks.setdefault(node, Check(node, outcome="failed", text=result.reason))
     _, suite, arm, weight = (*folder.name.split("-"), "", "", "", "")[:4]
     if result is not None:
         suite, arm, weight = result.suite, result.arm, str(result.weight)
-    ordered = sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome))
-    return Run(
-        folder.name, suite, arm, int(weight or 0), result, tuple(ordered), tuple(left_out), tuple(left_behind), at
-    )
+        for node in result.failed:
+            checks.setdefault(node, Check(node, outcome="failed", text=result.reason))
+    kept = tuple(sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome)))
+    return Run(folder.name, suite, arm, int(weight or 0), result, kept, tuple(left_out), tuple(left_behind), at)
 
 
 # --- what is not in it ----------------------------------------------------------------------------------------------
