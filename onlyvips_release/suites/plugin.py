@@ -19,7 +19,7 @@ from onlyvips_release.codec import encode
 from onlyvips_release.core.plan import SEVERITIES
 from onlyvips_release.environment import read_environment
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
-from onlyvips_release.suites.controller import Census, Controller, StreamFile, is_worker
+from onlyvips_release.suites.controller import Census, Controller, is_worker
 from onlyvips_release.suites.expect import Mismatch
 from onlyvips_release.suites.secrets import Mask, secrets_in
 from onlyvips_release.suites.stream import Detail, Exchange
@@ -90,11 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
     mask = config.stash[MASK] = Mask([*hidden, *secrets_in(read_environment().variables)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
-    path = config.getoption("--release-events")
-    if not is_worker(config) and (path or config.getini("release_guard")):
-        stream = StreamFile(path, config.getoption("--release-run"), mask)
-        controller = Controller(config, stream, census, targets)
-        config.pluginmanager.register(controller, "onlyvips-release-controller")
+    if not is_worker(config) and (config.getoption("--release-events") or config.getini("release_guard")):
+        config.pluginmanager.register(Controller(config, census, targets), "onlyvips-release-controller")
 
 
 @pytest.hookimpl(trylast=True)
@@ -161,8 +158,7 @@ def describe(
 
 def logs_of(item: pytest.Item) -> str:
     """Where the logs of the service under test lie."""
-    callspec = getattr(item, "callspec", None)
-    target = item.config.stash[TARGETS].services.get(str(callspec.params.get("service"))) if callspec else None
+    target = item.config.stash[TARGETS].services.get(str(parameters_of(item).get("service")))
     return ", ".join(target.logs) if target and target.logs else "not known (a bare URL names none)"
 
 
@@ -197,6 +193,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 # --- severity and title -----------------------------------------------------------------------------------------------
+
+
+def parameters_of(item: pytest.Item) -> dict[str, object]:
+    """The values of a test's parameters by name; {} for a test without any."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
 
 
 def severity_of(item: pytest.Item) -> str:
@@ -239,8 +241,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     title = item.get_closest_marker("title")
     if title is None or not title.args:
         return
-    callspec = getattr(item, "callspec", None)
-    text = str(title.args[0]).format_map(Parameters(callspec.params if callspec else {}))
+    text = str(title.args[0]).format_map(Parameters(parameters_of(item)))
     item.user_properties.append(("title", text))
     function = getattr(item.obj, "__func__", item.obj) if isinstance(item, pytest.Function) else None
     if function is not None and not hasattr(function, "__allure_display_name__"):
@@ -254,15 +255,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fault = fault_of(item)
         if fault and not is_worker(config):
             raise pytest.UsageError(f"{item.nodeid}: {fault}")
-    left_out = {item for item in items if is_nowhere(item)}
+    left_out = {item for item in items if parameters_of(item).get("service") is NOWHERE}
     config.stash[CENSUS].left_out |= {item.nodeid for item in left_out}
     items[:] = [item for item in items if item not in left_out]
-
-
-def is_nowhere(item: pytest.Item) -> bool:
-    """Whether the test applies to no service."""
-    callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("service") is NOWHERE
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

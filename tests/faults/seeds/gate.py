@@ -44,7 +44,7 @@ SEEDS = (
          "pass"),
     Seed("what was dropped is not noticed", GATE, "Census.pytest_itemcollected", "self.collected.add(item.nodeid)",
          "pass"),
-    Seed("secrets reach the event stream", GATE, "StreamFile.write", "self.mask.tree", "lambda value: value"),
+    Seed("secrets reach the event stream", GATE, "Controller.record", "self.census.mask.tree", "lambda value: value"),
     Seed("a hung suite is never late", GATE, "PytestRun._overdue", "if now - self.started_at > deadline:", "if False:"),
     Seed("a silent suite is never late", GATE, "PytestRun._overdue", "elif now - self.last_event_at > SILENCE:",
          "elif False:"),
