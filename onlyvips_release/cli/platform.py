@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from onlyvips_release.cli.lookup import find_layout, load_platform
-from onlyvips_release.cli.options import GUARD, JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
+from onlyvips_release.cli.options import JSON, NEVER_ASKS, PLAN, PLATFORM, YES, carries_out, confirm, echo_line
 from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.cli.release import report_end
 from onlyvips_release.core.model import Arm, Verdict
@@ -20,9 +20,7 @@ from onlyvips_release.state.freeze import unfreeze as allow_releases
 
 @click.command()
 @PLAN
-@JSON
-@NEVER_ASKS
-@GUARD
+@carries_out
 @click.option("--foreground", is_flag=True, help="Stay, and start again what dies, until Ctrl-C.")
 @click.option("--systemd", is_flag=True, help="Print a systemd unit that runs `up --foreground`, and do nothing else.")
 def up(plan: Path, as_json: bool, guardian: bool, foreground: bool, systemd: bool) -> None:

@@ -33,9 +33,7 @@ SEE_STATUS = "see `onlyvips-release status`"
 
 @click.command(epilog=options.EXIT_CODES)
 @options.PLAN
-@options.JSON
-@options.NEVER_ASKS
-@options.GUARD
+@options.carries_out
 @options.UNTIL
 @click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
 @options.TIMEOUT
@@ -70,9 +68,7 @@ def request_command(described: Callable[[], None]) -> click.Command:
     @click.command(name=what, help=described.__doc__, epilog=options.EXIT_CODES)
     @options.PLATFORM
     @options.REASON
-    @options.JSON
-    @options.NEVER_ASKS
-    @options.GUARD
+    @options.carries_out
     @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
         target, request = released_platform(platform), Request(what, caller(), reason=reason)
