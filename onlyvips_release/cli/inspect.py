@@ -17,7 +17,8 @@ from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
 from onlyvips_release.plantext import describe
 from onlyvips_release.reporting import summary
-from onlyvips_release.reporting.folder import allure_html, find, publish
+from onlyvips_release.reporting.allure import allure_html
+from onlyvips_release.reporting.folder import find, publish
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout, Reports
 

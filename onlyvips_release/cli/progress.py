@@ -20,7 +20,8 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Request
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
-from onlyvips_release.reporting.folder import allure_html, read
+from onlyvips_release.reporting.allure import allure_html
+from onlyvips_release.reporting.folder import read
 from onlyvips_release.reporting.terminal import Printer
 
 if TYPE_CHECKING:

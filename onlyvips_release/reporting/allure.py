@@ -20,6 +20,7 @@ from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.chart import svg
 from onlyvips_release.reporting.timeline import Check, Run, Story
 from onlyvips_release.reporting.wording import clean
+from onlyvips_release.state.layout import Reports
 
 PACKAGE = "allure@3.18.0"
 WITHIN = 120.0
@@ -148,8 +149,9 @@ def command(env: Mapping[str, str]) -> list[str]:
     return offline if offline and call([*offline, "--version"], env, Path.cwd()) == "" else []
 
 
-def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
-    """Write `allure/index.html` below the release's folder; what to tell people of it, in one line."""
+def allure_html(reports: Reports, release: str, env: Mapping[str, str]) -> str:
+    """Write Allure's page of a release, if Node is there; where it is or why it is not, for people."""
+    folder, history = reports.release(release), reports.history
     said = "Allure HTML left out: "
     if not shutil.which("node", path=env.get("PATH")):
         return f"{said}no Node (18 or newer) on this machine; report.html has everything"

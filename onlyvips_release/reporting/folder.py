@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from onlyvips_release.errors import Refused
@@ -51,11 +50,6 @@ def find(state: Path, release: str | None, platform: str | None) -> Path:
     if len(names) > 1:
         raise Refused(f"which platform: {', '.join(names)}?", remedy="give --platform")
     return Layout(state, names[0]).journal(found[names[0]][-1])
-
-
-def allure_html(reports: Reports, release: str, env: Mapping[str, str]) -> str:
-    """Write Allure's page of a release, if Node is there; where it is or why it is not, for people."""
-    return allure.html(reports.release(release), reports.history, env)
 
 
 def renew_index(reports: Reports) -> None:

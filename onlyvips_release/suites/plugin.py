@@ -9,7 +9,7 @@ test needs (markers `service`, `needs`, and the fixtures that it uses); the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +41,9 @@ MARKERS = (
     "prometheus: needs Prometheus",
     "slow: takes more than a second",
 )
+
+NEEDS_OF_FIXTURES = {"api": ("http",), "onlyvips_api": ("http",), "stable_api": ("http", "stable")}
+"""What a test needs because of the fixtures that it uses."""
 
 NOWHERE = "nowhere"
 """The parameter of a test that applies to no service; such a test is taken out of the collection."""
@@ -281,7 +284,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not targets or not uses_our_service(item):
         return
     marked = needs_of(item)
-    needs = {need for need in marked if need in NEEDS} | implied(metafunc.fixturenames)
+    needs = {need for need in marked if need in NEEDS}
+    needs |= {need for fixture in metafunc.fixturenames for need in NEEDS_OF_FIXTURES.get(fixture, ())}
     named = [str(name) for mark in item.iter_markers("service") for name in mark.args]
     missing = metafunc.config.stash[CENSUS].not_tested
     fit = []
@@ -294,13 +298,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         else:
             fit.append(name)
     metafunc.parametrize("service", fit or [NOWHERE], indirect=True)
-
-
-def implied(fixtures: Iterable[str]) -> set[str]:
-    """What a test needs because of the fixtures that it uses."""
-    names = set(fixtures)
-    http = {"http"} if names & {"api", "onlyvips_api", "stable_api"} else set()
-    return http | ({"stable"} if "stable_api" in names else set())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
