@@ -46,20 +46,21 @@ COMMANDS = {
 }
 """By section of `--help`: a command's name, its module in this package with its attribute there, and its first line."""
 
+ROWS = {name: row for section in COMMANDS.values() for name, row in section.items()}
+
 
 class LazyGroup(click.Group):
     """Imports a command when it is called. Errors of the tool become a message, a remedy and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names that `--help` shows."""
-        return [name for section in COMMANDS.values() for name in section]
+        return list(ROWS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import it; None = there is no such command."""
-        places = {name: place for section in COMMANDS.values() for name, (place, _) in section.items()}
-        if cmd_name not in places:
+        if cmd_name not in ROWS:
             return None
-        module, _, attribute = places[cmd_name].partition(":")
+        module, _, attribute = ROWS[cmd_name][0].partition(":")
         command = getattr(import_module(f"onlyvips_release.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
@@ -69,14 +70,14 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest commands where there is no such one."""
         name = args[0]
-        if name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
+        if name in ROWS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        near = " or ".join(f"'{similar}'" for similar in get_close_matches(name, self.list_commands(ctx)))
+        near = " or ".join(f"'{similar}'" for similar in get_close_matches(name, ROWS))
         raise click.UsageError(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""), ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The sections, from the table alone."""
-        width = max(map(len, self.list_commands(ctx)))
+        width = max(map(len, ROWS))
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), text) for name, (_, text) in section.items()])
@@ -85,8 +86,7 @@ class LazyGroup(click.Group):
         """Names and first lines, from the table alone; else options."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell that completes needs it
 
-        rows = [row for section in COMMANDS.values() for row in section.items() if row[0].startswith(incomplete)]
-        items = [CompletionItem(name, help=text) for name, (_, text) in rows]
+        items = [CompletionItem(name, help=text) for name, (_, text) in ROWS.items() if name.startswith(incomplete)]
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:

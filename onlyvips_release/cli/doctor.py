@@ -23,7 +23,7 @@ from onlyvips_release.core.target import Finding, guarded, ok, problem
 from onlyvips_release.environment import Environment, read_environment
 from onlyvips_release.errors import ReleaseError
 from onlyvips_release.platform import Platform
-from onlyvips_release.suites.context import ADMIN, write_context
+from onlyvips_release.suites.context import ADMIN
 from onlyvips_release.suites.stream import Collected, read_stream
 
 OLDEST_PYTEST = 9
@@ -89,16 +89,15 @@ def versions() -> Iterator[Finding]:
 def collected(platform: Platform, name: str, suite: Suite) -> Finding:
     """Whether a suite can be collected, and how many checks of each severity it has."""
     checks = platform.parts.checks("doctor", "0" * 32)
+    path = checks.find(suite.path)
     request = SuiteRequest(name, suite, Arm.CANARY, 0, platform.parts.context("doctor"))
-    with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as folder:
-        context, stream = Path(folder) / "context.json", Path(folder) / "events.jsonl"
-        write_context(checks.context(request), context)
-        path = checks.find(suite.path)
-        command = [checks.python, "-m", "pytest", "-p", "onlyvips_release.pytest_plugin", "--collect-only", "-q"]
-        command += ["-p", "no:cacheprovider", "--release-events", str(stream), "-o", "release_guard=false", str(path)]
-        env = {**checks.env, "ONLYVIPS_CONTEXT": str(context), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory(prefix="onlyvips-doctor-") as name_of_folder:
+        folder = Path(name_of_folder)
+        command = checks.command(request, folder, "doctor", folder)
+        command += ["--collect-only", "-o", "release_guard=false"]
+        env = checks.environment(checks.context(request), folder)
         done = subprocess.run(command, cwd=checks.cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
-        collections = [event for event in read_stream(stream) if isinstance(event, Collected)]
+        collections = [event for event in read_stream(folder / "events.jsonl") if isinstance(event, Collected)]
     levels = collections[-1].levels if collections else {}
     if done.returncode == 0 and levels:
         return ok(f"suite {name}", ", ".join(f"{number} {level}" for level, number in sorted(levels.items())))
@@ -115,10 +114,8 @@ def lease(name: str, platform: Platform) -> Finding:
 
 def unfinished(name: str, platform: Platform) -> Finding:
     """Whether a release is still open."""
-    found = platform.open_release()
-    return (
-        problem(name, f"{found} is not finished", "onlyvips-release recover PLAN") if found else ok(name, "all ended")
-    )
+    found, fix = platform.open_release(), "onlyvips-release recover PLAN"
+    return problem(name, f"{found} is not finished", fix) if found else ok(name, "all ended")
 
 
 def writable(name: str, folder: Path) -> Finding:

@@ -17,7 +17,8 @@ from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Refused
 from onlyvips_release.plantext import describe
 from onlyvips_release.reporting import summary
-from onlyvips_release.reporting.folder import allure_html, find, publish
+from onlyvips_release.reporting.allure import allure_html
+from onlyvips_release.reporting.folder import find, publish
 from onlyvips_release.state.journal import FileJournal
 from onlyvips_release.state.layout import Layout, Reports
 
@@ -83,11 +84,9 @@ def replay(journal: Path, other: Path | None, as_json: bool) -> None:
     if not journal.is_file():
         raise Refused(f"{journal} is no file", remedy="give releases/ID/journal.jsonl of the state folder")
     result = backtest(FileJournal(journal).read(), planfile.load(other)[0] if other else None)
-    if as_json:
-        echo_line(json.dumps(encode(result), ensure_ascii=False))
-        return
     verdict = f"{result.decided.verdict} at tick {result.tick}: " if result.decided else ""
-    echo_line(f"recorded: {result.recorded}\nreplayed: {verdict}{result.sentence}")
+    text = f"recorded: {result.recorded}\nreplayed: {verdict}{result.sentence}"
+    echo_line(json.dumps(encode(result), ensure_ascii=False) if as_json else text)
 
 
 @click.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec
 
 import click
 
@@ -34,6 +35,8 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error)) from None
 
 
+P = ParamSpec("P")
+
 PLAN = click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN")
 PLATFORM = click.argument("platform", metavar="PLAN")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr.")
@@ -46,6 +49,11 @@ UNTIL = click.option("--until", type=click.Choice(["paused"]), help="End with 5 
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask. (Only a person at a terminal is asked, never CI.)")
 NEVER_ASKS = click.option("--yes", "-y", is_flag=True, hidden=True, expose_value=False, help="Nothing is asked here.")
 """`--yes` is accepted where nothing is asked, so that a pipeline may give it to every command."""
+
+
+def carries_out(command: Callable[P, None]) -> Callable[P, None]:
+    """The options of every command that may carry out a release: `--json`, `--yes`, `--guardian`."""
+    return JSON(NEVER_ASKS(GUARD(command)))
 
 
 def print_error(error: ReleaseError) -> int:
@@ -76,7 +84,11 @@ def confirm(question: str, yes: bool) -> None:
 
 def echo_line(text: str, *, err: bool = False) -> None:
     """Print one line at once; without a reader this does nothing."""
-    stream = sys.stderr if err else sys.stdout
+    echo_to(sys.stderr if err else sys.stdout, text)
+
+
+def echo_to(stream: IO[str], text: str) -> None:
+    """The same to any stream."""
     try:
         click.echo(text, file=stream)
     except OSError:

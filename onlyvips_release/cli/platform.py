@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from onlyvips_release.cli.lookup import find_layout, load_platform
-from onlyvips_release.cli.options import GUARD, JSON, NEVER_ASKS, PLAN, PLATFORM, YES, confirm, echo_line
+from onlyvips_release.cli.options import JSON, NEVER_ASKS, PLAN, PLATFORM, YES, carries_out, confirm, echo_line
 from onlyvips_release.cli.progress import show_progress
 from onlyvips_release.cli.release import report_end
 from onlyvips_release.core.model import Arm, Verdict
@@ -20,9 +20,7 @@ from onlyvips_release.state.requests import unfreeze as allow_releases
 
 @click.command()
 @PLAN
-@JSON
-@NEVER_ASKS
-@GUARD
+@carries_out
 @click.option("--foreground", is_flag=True, help="Stay, and start again what dies, until Ctrl-C.")
 @click.option("--systemd", is_flag=True, help="Print a systemd unit that runs `up --foreground`, and do nothing else.")
 def up(plan: Path, as_json: bool, guardian: bool, foreground: bool, systemd: bool) -> None:
@@ -81,14 +79,7 @@ def check(plan: Path, suite: str, arm: str, as_json: bool) -> None:
       onlyvips-release check release.yaml smoke
     """
     result = load_platform(plan).check(suite, Arm(arm))
-    row = {
-        "suite": suite,
-        "arm": arm,
-        "verdict": str(result.verdict),
-        "kind": str(result.kind),
-        "reason": result.reason,
-    }
-    row["report"] = result.report
+    row = {key: str(getattr(result, key)) for key in ("suite", "arm", "verdict", "kind", "reason", "report")}
     echo_line(json.dumps(row) if as_json else f"{result.verdict}: {result.reason}\n  report: {result.report}")
     sys.exit(0 if result.verdict is Verdict.PASS else 6)
 

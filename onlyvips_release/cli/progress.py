@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -10,17 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from onlyvips_release.cli.options import echo_line, silence
+from onlyvips_release.cli.options import echo_line, echo_to, silence
 from onlyvips_release.codec import encode
 from onlyvips_release.core import events
 from onlyvips_release.core.events import Requested
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
-from onlyvips_release.reporting.folder import allure_html, read
+from onlyvips_release.reporting.allure import allure_html
+from onlyvips_release.reporting.folder import read
 from onlyvips_release.reporting.terminal import Printer
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = No
     out = sys.stderr if as_json else sys.stdout
     live = not as_json and out.isatty() and not platform.environment.simple_terminal
     with ExitStack() as stack:
-        views = [stack.enter_context(show_live() if live else show_lines(out, platform.environment.in_github))]
+        if live:
+            from onlyvips_release.reporting.live import show_live  # noqa: PLC0415 - rich is slow to import
+
+            views: list[Show] = [stack.enter_context(show_live())]
+        else:
+            views = [stack.enter_context(show_lines(out, platform.environment.in_github))]
         if stream is not None:
             views.append(stack.enter_context(write_json_lines(stream)))
 
@@ -48,38 +54,9 @@ def show_progress(platform: Platform, *, as_json: bool, stream: Path | None = No
 
 
 @contextmanager
-def show_live() -> Iterator[Show]:
-    """A view that is drawn over and over; its lines stay."""
-    from onlyvips_release.reporting.live import View  # noqa: PLC0415 - rich is slow to import
-
-    view = View()
-    view.__enter__()
-
-    def show(event: events.Event, release: Release) -> None:
-        try:
-            view(event, release)
-        except OSError:
-            silence(sys.stdout)
-
-    try:
-        yield show
-    finally:
-        with contextlib.suppress(OSError):
-            view.__exit__(None, None, None)
-
-
-@contextmanager
 def show_lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Show]:
     """A line per event, and one after each `every` seconds of silence. `grouped`: GitHub folds the lines."""
-
-    def write(text: str) -> None:
-        try:
-            out.write(text)
-            out.flush()
-        except OSError:
-            silence(out)
-
-    printer = Printer(write, lambda: datetime.now().astimezone(), every)
+    printer = Printer(partial(echo_to, out), lambda: datetime.now().astimezone(), every)
     over = threading.Event()
 
     def beat() -> None:
@@ -88,13 +65,15 @@ def show_lines(out: IO[str], grouped: bool, every: float = 30.0) -> Iterator[Sho
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
-    write("::group::release\n" if grouped else "")
+    if grouped:
+        echo_to(out, "::group::release")
     try:
         yield printer
     finally:
         over.set()
         thread.join()
-        write("::endgroup::\n" if grouped else "")
+        if grouped:
+            echo_to(out, "::endgroup::")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 import click
 
 from onlyvips_release.cli.lookup import find_layouts
-from onlyvips_release.cli.options import EXIT_CODES, GUARD, JSON, NEVER_ASKS, echo_line, print_error
+from onlyvips_release.cli.options import EXIT_CODES, carries_out, echo_line, print_error
 from onlyvips_release.environment import read_environment
 from onlyvips_release.errors import Interrupted, ReleaseError
 from onlyvips_release.overview import idle
@@ -19,9 +19,7 @@ BEST_FIRST = (0, 5, 6, 7, 3, 2, 1, 130, 143, 4)
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("plan", required=False)
-@JSON
-@NEVER_ASKS
-@GUARD
+@carries_out
 def recover(plan: str | None, as_json: bool, guardian: bool) -> None:
     """End an unfinished release that no command works on.
 

@@ -16,6 +16,7 @@ from onlyvips_release.cli.lookup import load_platform, open_platform, released_p
 from onlyvips_release.cli.options import echo_line
 from onlyvips_release.cli.progress import abort_after, report_lines, show_progress
 from onlyvips_release.core.events import Phase, Requested
+from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.environment import caller
 from onlyvips_release.errors import Refused
 from onlyvips_release.overview import platform as describe_platform
@@ -24,18 +25,14 @@ from onlyvips_release.reporting.wording import one_line
 from onlyvips_release.state.layout import Layout
 
 if TYPE_CHECKING:
-    from onlyvips_release.core.lifecycle import Release
     from onlyvips_release.platform import Platform
-    from onlyvips_release.state.layout import Layout
 
 SEE_STATUS = "see `onlyvips-release status`"
 
 
 @click.command(epilog=options.EXIT_CODES)
 @options.PLAN
-@options.JSON
-@options.NEVER_ASKS
-@options.GUARD
+@options.carries_out
 @options.UNTIL
 @click.option("--events", "stream", type=click.Path(path_type=Path), help="Write each event there, as a JSON line.")
 @options.TIMEOUT
@@ -70,9 +67,7 @@ def request_command(described: Callable[[], None]) -> click.Command:
     @click.command(name=what, help=described.__doc__, epilog=options.EXIT_CODES)
     @options.PLATFORM
     @options.REASON
-    @options.JSON
-    @options.NEVER_ASKS
-    @options.GUARD
+    @options.carries_out
     @options.UNTIL
     def command(platform: str, reason: str, as_json: bool, guardian: bool, until: str | None) -> None:
         target, request = released_platform(platform), Requested(what, caller(), reason=reason)
@@ -174,11 +169,9 @@ def rollback(
         return
     options.confirm(f"Take all users of {target.plan.platform} to {to or 'what served before'}?", yes)
     with show_progress(target, as_json=as_json) as show:
-        tell = partial(echo_line, err=as_json)
-        release = target.rollback(to, reason, show, guardian=guardian, tell=tell)
-    if release is None:
-        return
-    finish(target, release, as_json)
+        release = target.rollback(to, reason, show, guardian=guardian, tell=partial(echo_line, err=as_json))
+    if release is not None:
+        finish(target, release, as_json)
 
 
 def end_unfinished(layout: Layout, as_json: bool, guardian: bool) -> int | None:

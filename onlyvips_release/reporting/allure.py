@@ -20,6 +20,7 @@ from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.chart import svg
 from onlyvips_release.reporting.timeline import Check, Run, Story
 from onlyvips_release.reporting.wording import clean
+from onlyvips_release.state.layout import Reports
 
 PACKAGE = "allure@3.18.0"
 WITHIN = 120.0
@@ -27,12 +28,9 @@ WITHIN = 120.0
 
 STATUS = {"failed": "failed", "not run": "broken", "skipped": "skipped", "xfailed": "skipped"}
 DECIDED = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "broken"}
-CATEGORIES = (
-    ("the new revision answers 5xx", "failed", ".*(got HTTP 5\\d\\d|answered 5\\d\\d| -> 5\\d\\d).*"),
-    ("worse than stable", "failed", ".*regressed.*"),
-    ("unreachable", "broken", ".*(ConnectError|Timeout).*"),
-    ("known issues", "skipped", ".*"),
-)
+SETTINGS = Path(__file__).parent / "allurerc.json"
+"""One page, grouped by stage, with its history across releases; kinds of failures by their message."""
+
 ANALYTICS = re.compile(
     r"\s*<script[^>]*googletagmanager\.com/gtag[^>]*></script>\s*<script>\s*window\.dataLayer.*?</script>", re.S
 )
@@ -50,11 +48,8 @@ def write_results(story: Story, folder: Path) -> None:
         (folder / f"{result['uuid']}-result.json").write_text(json.dumps(result))
     (folder / "chart-attachment.svg").write_text(svg(story))
     last = story.release.outcome
-    told = {
-        "decision": story.decision,
-        "sentence": clean(story.sentence),
-        "metrics": list(last.metrics) if last else [],
-    }
+    metrics = list(last.metrics) if last else []
+    told = {"decision": story.decision, "sentence": clean(story.sentence), "metrics": metrics}
     (folder / "decision-attachment.json").write_text(json.dumps(told, indent=1))
     plan = story.release.plan
     facts = {"platform": plan.platform, "target": plan.target, "release": story.release.id}
@@ -65,7 +60,6 @@ def write_results(story: Story, folder: Path) -> None:
 def decision(story: Story) -> dict[str, Any]:
     """The release itself: its steps are the weights, its message is the sentence."""
     name = f"release:{story.release.plan.platform}"
-    made = result(story, name, f"Release decision: {story.decision}", DECIDED[story.verdict], 0.0, story.seconds)
     ends = [at for at, _ in story.weights[1:]] + [story.seconds]
     steps = [
         {"name": f"{weight} % of users", "status": "passed", **times(story, at, end)}
@@ -74,16 +68,17 @@ def decision(story: Story) -> dict[str, Any]:
     if steps and story.verdict is not Verdict.PASS:
         steps[next((n for n, (_, weight) in reversed([*enumerate(story.weights)]) if weight), 0)]["status"] = "failed"
     ci = story.holder.get("ci", "")
+    attachments = [
+        {"name": "course of the release", "type": "image/svg+xml", "source": "chart-attachment.svg"},
+        {"name": "decision", "type": "application/json", "source": "decision-attachment.json"},
+    ]
     return {
-        **made,
+        **result(story, name, f"Release decision: {story.decision}", DECIDED[story.verdict], 0.0, story.seconds),
         "statusDetails": {"message": clean(story.sentence)},
         "steps": steps,
         "links": [{"type": "link", "name": "CI run", "url": ci}] if ci.startswith(("http://", "https://")) else [],
-        "attachments": [
-            {"name": "course of the release", "type": "image/svg+xml", "source": "chart-attachment.svg"},
-            {"name": "decision", "type": "application/json", "source": "decision-attachment.json"},
-        ],
-        "labels": [*made["labels"], label("severity", "blocker"), label("feature", "release")],
+        "attachments": attachments,
+        "labels": labels(story, severity="blocker", feature="release"),
     }
 
 
@@ -93,17 +88,12 @@ def one(story: Story, run: Run, check: Check) -> dict[str, Any]:
     status = STATUS.get(check.outcome, "passed")
     made = result(story, check.node, check.name, status, run.at - check.seconds, run.at, stage, run.folder)
     traffic = [{"name": "traffic", "value": f"{run.weight}%"}, {"name": "arm", "value": run.arm}]
+    path = check.node.partition("::")[0]
     return {
         **made,
         "statusDetails": {"message": clean(check.reason), "trace": clean(check.text)} if check.text else {},
         "parameters": [*traffic, *made["parameters"]],
-        "labels": [
-            *made["labels"],
-            label("severity", check.severity),
-            label("stage", stage),
-            label("feature", run.suite),
-            label("story", check.node.partition("::")[0]),
-        ],
+        "labels": labels(story, severity=check.severity, stage=stage, feature=run.suite, story=path),
     }
 
 
@@ -122,7 +112,6 @@ def result(
         "status": status,
         "stage": "finished",
         **times(story, at, end),
-        "labels": [label("parentSuite", platform), label("framework", "onlyvips-release")],
         "parameters": [
             {"name": "release", "value": story.release.id, "excluded": True},
             {"name": "revision", "value": clean(revisions, 300), "excluded": True},
@@ -136,9 +125,10 @@ def times(story: Story, at: float, end: float) -> dict[str, int]:
     return {"start": round(1000 * (zero + at)), "stop": round(1000 * (zero + end))}
 
 
-def label(name: str, value: str) -> dict[str, str]:
-    """One label."""
-    return {"name": name, "value": clean(value, 300)}
+def labels(story: Story, /, **more: str) -> list[dict[str, str]]:
+    """The labels that group a result."""
+    values = {"parentSuite": story.release.plan.platform, "framework": "onlyvips-release", **more}
+    return [{"name": name, "value": clean(value, 300)} for name, value in values.items()]
 
 
 def digest(text: str) -> str:
@@ -159,8 +149,9 @@ def command(env: Mapping[str, str]) -> list[str]:
     return offline if offline and call([*offline, "--version"], env, Path.cwd()) == "" else []
 
 
-def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
-    """Write `allure/index.html` below the release's folder; what to tell people of it, in one line."""
+def allure_html(reports: Reports, release: str, env: Mapping[str, str]) -> str:
+    """Write Allure's page of a release, if Node is there; where it is or why it is not, for people."""
+    folder, history = reports.release(release), reports.history
     said = "Allure HTML left out: "
     if not shutil.which("node", path=env.get("PATH")):
         return f"{said}no Node (18 or newer) on this machine; report.html has everything"
@@ -168,7 +159,8 @@ def html(folder: Path, history: Path, env: Mapping[str, str]) -> str:
         return f"{said}not installed; once and on line: npx --yes {PACKAGE} --version"
     forget(history, title(folder))
     config = folder / "allurerc.json"
-    config.write_text(json.dumps(configuration(folder, history)))
+    settings = {**json.loads(SETTINGS.read_text()), "name": title(folder), "historyPath": str(history)}
+    config.write_text(json.dumps(settings))
     out = folder / "allure"
     shutil.rmtree(out, ignore_errors=True)
     words = [*allure, "generate", str(folder / "allure-results"), "--config", str(config), "--output", str(out)]
@@ -197,25 +189,6 @@ def forget(history: Path, name: str) -> None:
     if history.exists():
         lines = history.read_text().splitlines(keepends=True)
         history.write_text("".join(line for line in lines if json.loads(line).get("name") != name))
-
-
-def configuration(folder: Path, history: Path) -> dict[str, Any]:
-    """One page, grouped by stage, with its history across releases."""
-    charts = ("currentStatus", "statusDynamics", "statusTransitions", "testResultSeverities", "durations")
-    awesome = {
-        "singleFile": True,
-        "reportLanguage": "en",
-        "groupBy": ["stage", "feature", "story"],
-        "charts": [{"type": name} for name in charts],
-    }
-    return {
-        "name": title(folder),
-        "historyPath": str(history),
-        "historyLimit": 30,
-        "appendHistory": True,
-        "categories": [{"name": n, "matchedStatuses": [s], "messageRegex": r} for n, s, r in CATEGORIES],
-        "plugins": {"awesome": {"options": awesome}},
-    }
 
 
 def call(words: list[str], env: Mapping[str, str], folder: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
 
 from onlyvips_release.core.judge import Interval
 from onlyvips_release.reporting.timeline import Moment, Point, Story
@@ -20,16 +21,7 @@ TOUCHING = 22
 MOST = 400
 """Ticks that are drawn; of more, every n-th."""
 
-STYLE = """.chart{--ink:#1f2328;--soft:#59636e;--grid:#d1d9e0;--canary:#bc4c00;--stable:#0969da;--bad:#cf222e;
-font:12px system-ui,sans-serif;background:none}
-@media(prefers-color-scheme:dark){.chart{--ink:#e6edf3;--soft:#9198a1;--grid:#3d444d;--canary:#f0883e;--stable:#58a6ff;
---bad:#ff7b72}}
-.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .c{fill:var(--canary)}.chart .s{fill:var(--stable)}
-.chart .l{fill:var(--bad)}.chart .grid{stroke:var(--grid);fill:none}
-.chart .canary,.chart .stable{stroke:var(--canary);fill:none;stroke-width:2;stroke-linecap:round}
-.chart .stable{stroke:var(--stable);stroke-dasharray:6 2}
-.chart .limit{stroke:var(--bad);fill:none;stroke-dasharray:2 4;stroke-width:1.5}
-.chart .band{fill:var(--canary);opacity:.22}.chart .event{stroke:var(--soft);stroke-dasharray:1 3}"""
+STYLE = (Path(__file__).parent / "chart.css").read_text().rstrip()
 
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
@@ -58,8 +50,8 @@ def svg(story: Story) -> str:
     """The whole picture as one element, with a text for who cannot see it."""
     panels = [weight_panel(story)]
     for service in story.release.plan.routed:
-        panels += [error_panel(story, service.name), *filled(latency_panel(story, service.name))]
-    panels += filled(volume_panel(story))
+        panels += [error_panel(story, service.name), *latency_panels(story, service.name)]
+    panels += volume_panels(story)
     begin = beginning(story)
     length = max(story.seconds - begin, 1.0)
 
@@ -176,33 +168,33 @@ def around(base: float, low: float, high: float) -> tuple[float, float]:
     return max(0.0, base + low), min(1.0, base + high)
 
 
-def latency_panel(story: Story, service: str) -> Panel:
-    """The 95th percentile of each tick, in milliseconds."""
-    arms: dict[str, list[list[Spot]]] = {"stable": [], "canary": []}
-    for kind, arm in (("canary", 0), ("stable", 1)):
-        for piece in pieces(story.points):
-            arms[kind].append([(one.at, found) for one in piece if (found := one.p95[service][arm]) is not None])
-    top = max([1.0, *(1.1 * value for kind in arms.values() for piece in kind for _, value in piece)])
-    key = f' <tspan class="soft">p95 of first attempts:</tspan> {ARMS}'
-    return Panel(service, 56, top, list(arms.items()), (), key, lambda value: f"{value:.3g} ms")
+def latency_panels(story: Story, service: str) -> list[Panel]:
+    """The 95th percentile of each tick, in milliseconds; none without answers."""
+
+    def spots(piece: Sequence[Point], arm: int) -> list[Spot]:
+        return [(point.at, value) for point in piece if (value := point.p95[service][arm]) is not None]
+
+    return arm_panels(story, service, spots, f' <tspan class="soft">p95 of first attempts:</tspan> {ARMS}', "{:.3g} ms")
 
 
-def filled(panel: Panel) -> list[Panel]:
-    """The panel, if there is anything to draw in it."""
-    return [panel] if any(piece for _, strokes in panel.lines for piece in strokes) else []
-
-
-def volume_panel(story: Story) -> Panel:
+def volume_panels(story: Story) -> list[Panel]:
     """Judged requests per second of both arms over all services, tick by tick."""
-    arms: dict[str, list[list[Spot]]] = {"stable": [], "canary": []}
-    for kind, column in (("canary", 1), ("stable", 3)):
-        for piece in pieces(story.points):
-            sums = [(one.at, sum(counts[column] for counts in one.counts.values())) for one in piece]
-            arms[kind].append([(b, (new - old) / (b - a)) for (a, old), (b, new) in pairwise(sums) if b > a])
-    top = max([1.0, *(1.1 * value for kind in arms.values() for piece in kind for _, value in piece)])
-    return Panel(
-        "judged requests per second", 56, top, list(arms.items()), (), f" {ARMS}", lambda value: f"{value:.3g}"
-    )
+
+    def spots(piece: Sequence[Point], arm: int) -> list[Spot]:
+        sums = [(point.at, sum(counts[2 * arm + 1] for counts in point.counts.values())) for point in piece]
+        return [(b, (new - old) / (b - a)) for (a, old), (b, new) in pairwise(sums) if b > a]
+
+    return arm_panels(story, "judged requests per second", spots, f" {ARMS}", "{:.3g}")
+
+
+def arm_panels(
+    story: Story, title: str, spots: Callable[[Sequence[Point], int], list[Spot]], key: str, scale: str
+) -> list[Panel]:
+    """The panel of both arms (`spots`: of canary 0 and stable 1), if there is anything to draw in it."""
+    arms = (("stable", 1), ("canary", 0))
+    lines = [(name, [spots(piece, arm) for piece in pieces(story.points)]) for name, arm in arms]
+    values = [value for _, drawn_pieces in lines for piece in drawn_pieces for _, value in piece]
+    return [Panel(title, 56, max(1.0, 1.1 * max(values)), lines, (), key, scale.format)] if values else []
 
 
 def drawn(points: Sequence[Point]) -> Sequence[Point]:
@@ -241,17 +233,15 @@ def event_lines(story: Story, bottom: float, x: Callable[[float], float]) -> str
             groups[-1].append(moment)
         elif moment.number:
             groups.append([moment])
-    lines = "".join(
-        f"<g><title>{esc(clock(one.at))} {esc(one.text, 200)}</title>"
-        f'<path class="event" d="M{x(one.at)} {TOP}V{bottom}"/></g>'
-        for group in groups
-        for one in group
-    )
-    return lines + "".join(
-        f'<text x="{x(group[0].at)}" y="{TOP - 6}" text-anchor="middle">{group[0].number}'
-        f"{f'-{group[-1].number}' if len(group) > 1 else ''}</text>"
-        for group in groups
-    )
+    lines, labels = [], []
+    for group in groups:
+        first, last = group[0].number, group[-1].number
+        label = f"{first}-{last}" if last > first else str(first)
+        labels.append(f'<text x="{x(group[0].at)}" y="{TOP - 6}" text-anchor="middle">{label}</text>')
+        for one in group:
+            title = f"<title>{esc(clock(one.at))} {esc(one.text, 200)}</title>"
+            lines.append(f'<g>{title}<path class="event" d="M{x(one.at)} {TOP}V{bottom}"/></g>')
+    return "".join(lines + labels)
 
 
 def samples_csv(story: Story) -> str:

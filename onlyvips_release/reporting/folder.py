@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import allure, chart, html, junit, summary
-from onlyvips_release.reporting.timeline import OUTCOMES, Run, Story, changes, read_runs, tell
+from onlyvips_release.reporting.timeline import Run, Story, changes, read_runs, tell
 from onlyvips_release.state.files import write_whole
 from onlyvips_release.state.journal import entries
 from onlyvips_release.state.layout import SUITES, Layout, Reports, is_release
@@ -26,8 +25,7 @@ def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
     folder = reports.release(name)
     folder.mkdir(parents=True, exist_ok=True)
     story = read(journal, folder)
-    counts = {word: sum(run.count(word) for run in story.runs) for word in OUTCOMES}
-    found = summary.summary(story.release, story.started.isoformat(), story.ended.isoformat(), counts)
+    found = summary.summary(story.release, story.started.isoformat(), story.ended.isoformat(), story.outcomes)
     write(folder / "summary.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     write(folder / "chart.svg", chart.svg(story))
     write(folder / "samples.csv", chart.samples_csv(story))
@@ -52,11 +50,6 @@ def find(state: Path, release: str | None, platform: str | None) -> Path:
     if len(names) > 1:
         raise Refused(f"which platform: {', '.join(names)}?", remedy="give --platform")
     return Layout(state, names[0]).journal(found[names[0]][-1])
-
-
-def allure_html(reports: Reports, release: str, env: Mapping[str, str]) -> str:
-    """Write Allure's page of a release, if Node is there; where it is or why it is not, for people."""
-    return allure.html(reports.release(release), reports.history, env)
 
 
 def renew_index(reports: Reports) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from onlyvips_release.core.model import Verdict
-from onlyvips_release.reporting.timeline import Story, not_tested
-from onlyvips_release.reporting.wording import clean, esc, one_line, percent
+from onlyvips_release.reporting.timeline import NO_REQUEST, Story, not_tested
+from onlyvips_release.reporting.wording import clean, esc, failures_of, one_line
 
 MOST = 900_000
 """Characters of a step summary: GitHub takes 1 MiB and drops what is larger."""
@@ -16,24 +16,15 @@ SLICES = 40
 
 def step_summary(story: Story) -> str:
     """Markdown: the decision, what was counted, what failed, what was not tested, the course of the weight."""
-    failed = [(run, check) for run in story.runs for check in run.checks if check.outcome == "failed"]
-    last = next((one.counts for one in reversed(story.points) if not one.watch), {})
+    failed = [f"- **{cell(check.name)}** ({cell(run.title)}): {cell(check.reason)}" for run, check in story.failed]
     parts = [
         f"## {cell(story.decision)} ({story.verdict}) {cell(story.release.id)}",
         cell(story.sentence),
         "| Service | Stable | Canary | Canary failed | Stable failed |\n|---|---|---|---|---|",
-        *(
-            f"| {cell(name)} | {cell(story.release.old[name])} | {cell(new)} | {failures_of(last.get(name), 0)} "
-            f"| {failures_of(last.get(name), 2)} |"
-            for name, new in story.release.new.items()
-        ),
+        *(row(story, service) for service in story.release.new),
         "",
         curve(story),
-        *(
-            ["### Failed checks", *(f"- **{cell(c.name)}** ({cell(r.title)}): {cell(c.reason)}" for r, c in failed)]
-            if failed
-            else []
-        ),
+        *(["### Failed checks", *failed] if failed else []),
         "### Not tested",
         *(f"- {cell(text)}" for text in not_tested(story)),
     ]
@@ -41,19 +32,17 @@ def step_summary(story: Story) -> str:
     return text if len(text) <= MOST else text[:MOST] + "\n\n… cut: the whole is in report.html\n"
 
 
-def failures_of(counts: tuple[int, int, int, int] | None, first: int) -> str:
-    """`41 of 980 (4.2 %)`."""
-    if counts is None or not counts[first + 1]:
-        return "no requests"
-    return f"{counts[first]:,} of {counts[first + 1]:,} ({percent(counts[first] / counts[first + 1])})"
+def row(story: Story, service: str) -> str:
+    """A service's revisions, and what was counted of either arm."""
+    counts = story.last_counts.get(service, NO_REQUEST)
+    revisions = f"| {cell(service)} | {cell(story.release.old[service])} | {cell(story.release.new[service])} "
+    return f"{revisions}| {failures_of(*counts[:2])} | {failures_of(*counts[2:])} |"
 
 
 def curve(story: Story) -> str:
     """The canary's weight over time."""
-    values = []
-    for n in range(SLICES + 1):
-        at = story.seconds * n / SLICES
-        values.append(next((weight for when, weight in reversed(story.weights) if when <= at), 0))
+    times = (story.seconds * n / SLICES for n in range(SLICES + 1))
+    values = (next((weight for when, weight in reversed(story.weights) if when <= at), 0) for at in times)
     numbers = ", ".join(map(str, values))
     return (
         "```mermaid\nxychart-beta\n"
@@ -68,13 +57,9 @@ def notices(story: Story) -> list[str]:
         return []
     lines = [f"::error title={of_property(f'{story.release.id} {story.decision}')}::{of_message(story.sentence)}"]
     paths = {"smoke": story.release.plan.smoke.path, "canary": story.release.plan.canary.path}
-    for run in story.runs:
-        for check in run.checks:
-            if check.outcome == "failed":
-                file = f"{paths.get(run.suite, run.suite)}/{check.node.partition('::')[0]}"
-                lines.append(
-                    f"::error file={of_property(file)},title={of_property(check.name)}::{of_message(check.reason)}"
-                )
+    for run, check in story.failed:
+        file = of_property(f"{paths.get(run.suite, run.suite)}/{check.node.partition('::')[0]}")
+        lines.append(f"::error file={file},title={of_property(check.name)}::{of_message(check.reason)}")
     return lines[:ANNOTATIONS]
 
 

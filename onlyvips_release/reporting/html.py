@@ -5,11 +5,12 @@ The decision first, then the picture, the checks (failed ones first), what was n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from onlyvips_release.reporting.chart import svg
 from onlyvips_release.reporting.timeline import Check, Run, Story, not_tested
-from onlyvips_release.reporting.wording import clock, esc, percent, span
+from onlyvips_release.reporting.wording import clock, esc, failures_of, span
 
 BUDGET = 5_000_000
 """Characters of failures' details in one report; checks after that only have their reason, `BRIEF` characters long."""
@@ -23,29 +24,7 @@ HEAD = (
     '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
     '<link rel="icon" href="data:,">'
 )
-STYLE = """:root{color-scheme:light dark;--bg:#fff;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--box:#f6f8fa;
---link:#0550ae;--PASS:#116329;--FAIL:#a40e26;--INCONCLUSIVE:#7d4e00}
-@media(prefers-color-scheme:dark){:root{--bg:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--box:#161b22;
---link:#79c0ff;--PASS:#56d364;--FAIL:#ff7b72;--INCONCLUSIVE:#e3b341}}
-*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;background:var(--bg);color:var(--ink);margin:0 auto;
-max-width:64rem;padding:1rem;overflow-wrap:break-word}
-h1{font-size:1.8rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-h3{font-size:1rem;margin:1rem 0 .3rem}a{color:var(--link)}.soft{color:var(--soft)}
-.verdict{border-left:.5rem solid var(--v);padding:.2rem 1rem;background:var(--box)}.verdict h1{color:var(--v)}
-.PASS{--v:var(--PASS)}.FAIL{--v:var(--FAIL)}.INCONCLUSIVE{--v:var(--INCONCLUSIVE)}.word{color:var(--v);font-weight:700}
-.wide{overflow-x:auto}.wide svg{display:block;min-width:640px;width:100%}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;vertical-align:top;
-border-bottom:1px solid var(--line)}th,.time{white-space:nowrap}.text{overflow-wrap:anywhere}
-ul,ol{padding-left:1.4rem}.checks{list-style:none;padding-left:0}
-.checks>li{border-bottom:1px solid var(--line);padding:.15rem 0}.failed{color:var(--FAIL);font-weight:600}
-summary{cursor:pointer;padding:.15rem 0}summary:focus-visible{outline:3px solid var(--link)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dd{margin:0}
-pre{white-space:pre-wrap;background:var(--box);border:1px solid var(--line);padding:.6rem;font-size:.85rem;
-color:var(--ink)}
-.time{font-variant-numeric:tabular-nums}
-@media print{:root{color-scheme:light}body{max-width:none;font-size:11px}.wide svg{min-width:0}
-details::details-content{content-visibility:visible!important;display:block!important;height:auto!important}
-summary{list-style:none}h2,h3{break-after:avoid}li,tr{break-inside:avoid}}"""
+STYLE = (Path(__file__).parent / "report.css").read_text().rstrip()
 
 
 def page(title: str, body: str) -> str:
@@ -61,12 +40,24 @@ def wide(label: str, content: str) -> str:
     return f'<div class="wide" tabindex="0" role="group" aria-label="{label}">{content}</div>'
 
 
+def table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """`columns`: title -> class of its cells, "name" = they name their row; `rows`: cells as HTML."""
+    heads = "".join(f"<th scope='col'>{title}</th>" for title in columns)
+    body = "".join(f"<tr>{''.join(map(cell, columns.values(), row))}</tr>" for row in rows)
+    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def cell(kind: str, text: str) -> str:
+    """One cell of a table."""
+    return f"<th scope='row'>{text}</th>" if kind == "name" else f"<td class='{kind}'>{text}</td>"
+
+
 def report(story: Story, changed: Sequence[str] | None, files: Iterable[str]) -> str:
     """The page. `changed` None = there is no release before it; `files`: what lies beside it, relative."""
     release = story.release
     sections = (
         ("The picture", picture(story)),
-        ("Checks", checks(story.runs)),
+        ("Checks", checks(story)),
         ("Not tested", items(not_tested(story), "Everything that the plan names was looked at.")),
         ("What changed since the last release's checks", changes(changed)),
         ("Timeline", timeline(story)),
@@ -93,40 +84,29 @@ def decision(story: Story) -> str:
 
 def picture(story: Story) -> str:
     """The SVG, which scrolls on a small screen, and its numbers."""
-    drawn = wide("Course of the release", svg(story))
-    rows = "".join(
-        f"<tr><th scope='row'>{esc(name)}</th><td>{told(counts[:2])}</td><td>{told(counts[2:])}</td></tr>"
-        for name, counts in last_counts(story).items()
-    )
-    head = "<tr><th scope='col'>Service</th><th scope='col'>Canary</th><th scope='col'>Stable</th></tr>"
-    table = f"<table><caption class='soft'>Failed requests of users</caption>{head}{rows}</table>" if rows else ""
+    rows = [
+        (esc(service), failures_of(*counts[:2]), failures_of(*counts[2:]))
+        for service, counts in story.last_counts.items()
+    ]
+    caption = "<caption class='soft'>Failed requests of users</caption>"
+    numbers = table({"Service": "name", "Canary": "", "Stable": ""}, rows, caption) if rows else ""
     after = " After the promotion the canary's line is the new stable's." if any(p.watch for p in story.points) else ""
-    return f'{drawn}{table}<p class="soft">The numbers on top are those of the timeline.{after}</p>'
-
-
-def last_counts(story: Story) -> dict[str, Sequence[int]]:
-    """What was counted while both arms served, by service."""
-    return dict(next((one.counts for one in reversed(story.points) if not one.watch), {}))
-
-
-def told(pair: Sequence[int]) -> str:
-    """`41 of 980 (4.2 %)`."""
-    bad, every = pair
-    return f"{bad:,} of {every:,} ({percent(bad / every)})" if every else "no requests"
+    about = f'<p class="soft">The numbers on top are those of the timeline.{after}</p>'
+    return wide("Course of the release", svg(story)) + numbers + about
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
-def checks(runs: Sequence[Run]) -> str:
+def checks(story: Story) -> str:
     """Runs with failures first, and in each the failed checks first."""
-    if not runs:
+    if not story.runs:
         return "<p>No suite was run.</p>"
-    counts = {word: sum(run.count(word) for run in runs) for word in MARKS}
-    line = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number) or "no check has a result"
+    counts = (f"{number:,} {outcome}" for outcome, number in story.outcomes.items() if number)
     left = [BUDGET]
-    ordered = sorted(runs, key=lambda run: (not run.count("failed"), verdict(run) == "PASS"))
-    return f"<p>{line}, in {len(runs)} runs.</p>" + "".join(one_run(run, left) for run in ordered)
+    ordered = sorted(story.runs, key=lambda run: (not run.count("failed"), verdict(run) == "PASS"))
+    line = ", ".join(counts) or "no check has a result"
+    return f"<p>{line}, in {len(story.runs)} runs.</p>" + "".join(one_run(run, left) for run in ordered)
 
 
 def verdict(run: Run) -> str:
@@ -182,31 +162,19 @@ def items(texts: Sequence[str], none: str) -> str:
 
 def timeline(story: Story) -> str:
     """Everything that happened but the samples."""
-    rows = "".join(
-        f"<tr><td>{one.number or ''}</td><td class='time'>{clock(one.at)}</td>"
-        f"<td class='text'>{esc(one.text, 2000)}</td></tr>"
-        for one in story.moments
-    )
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in ("Line", "Time", "What"))
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    rows = ((str(one.number or ""), clock(one.at), esc(one.text, 2000)) for one in story.moments)
+    return table({"Line": "", "Time": "time", "What": "text"}, rows)
 
 
 def revisions(story: Story) -> str:
     """From what to what, what serves now, and what proves the way back."""
     release = story.release
-    rows = "".join(
-        "<tr>"
-        + f"<th scope='row'>{esc(name)}</th>"
-        + "".join(
-            f"<td>{esc(value)}</td>"
-            for value in (release.old[name], new, release.serving[name], story.way_back.get(name, "not proven"))
-        )
-        + "</tr>"
+    columns = {"Service": "name", "Stable before": "", "Canary": "", "Serving now": "", "Way back": ""}
+    rows = (
+        (name, release.old[name], new, release.serving[name], story.way_back.get(name, "not proven"))
         for name, new in release.new.items()
     )
-    names = ("Service", "Stable before", "Canary", "Serving now", "Way back")
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in names)
-    return wide("Revisions", f"<table><tr>{heads}</tr>{rows}</table>")
+    return wide("Revisions", table(columns, (tuple(map(esc, row)) for row in rows)))
 
 
 def people(story: Story) -> list[str]:

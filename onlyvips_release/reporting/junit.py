@@ -18,12 +18,8 @@ def junit(story: Story) -> str:
         ET.SubElement(case, "failure", type=str(story.verdict), message=clean(story.sentence))
     ET.SubElement(case, "system-out").text = clean(f"{story.decision}: {story.sentence}")
     for run in story.runs:
-        counts = (
-            len(run.checks),
-            run.count("failed") + run.count("not run"),
-            run.count("skipped") + run.count("xfailed"),
-        )
-        suite = add_suite(root, run.title, *counts)
+        failures, skipped = run.count("failed", "not run"), run.count("skipped", "xfailed")
+        suite = add_suite(root, run.title, len(run.checks), failures, skipped)
         for check in run.checks:
             add_check(suite, run, check)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

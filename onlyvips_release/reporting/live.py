@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onlyvips_release.core import events
-from onlyvips_release.core.judge import MetricView
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.reporting.terminal import line, waiting
+from onlyvips_release.reporting.terminal import error_views, line, waiting
 from onlyvips_release.reporting.wording import clean, percent
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -26,30 +26,34 @@ LINES = 8
 COLOURS = {"FAIL": "red", "PASS": "green"}
 
 
-class View:
-    """`with View() as view:` and call it with each event; at the end all lines are printed, so that they stay."""
+@contextmanager
+def show_live(console: Console | None = None) -> Iterator[View]:
+    """A view to call with each event; at the end all of its lines are printed, so that they stay."""
+    view, console = View(), console or Console()
+    live = Live(get_renderable=view.render, console=console, refresh_per_second=2, transient=True)
+    live.start()
+    try:
+        yield view
+    finally:
+        with suppress(OSError):  # its reader has gone
+            live.stop()
+            for text in view.lines:
+                console.print(escape(text), highlight=False, soft_wrap=True)
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+
+class View:
+    """What is on the screen: a release, its newest lines, its failures so far."""
+
+    def __init__(self) -> None:
         self.release: Release | None = None
         self.lines: list[str] = []
         self.rates: dict[str, deque[float]] = {}
-        self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
-
-    def __enter__(self) -> View:
-        self.live.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.live.__exit__(kind, error, at)
-        for text in self.lines:
-            self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def __call__(self, event: events.Event, release: Release) -> None:
         """One event."""
         self.release = release
         if isinstance(event, events.Sampled):
-            for view in errors(release):
+            for view in error_views(release):
                 rate = view.canary_bad / view.canary_total if view.canary_total else 0.0
                 self.rates.setdefault(view.service, deque(maxlen=24)).append(rate)
         if text := line(event, release):
@@ -83,16 +87,11 @@ class View:
         table = Table(box=None, pad_edge=False)
         for name in ("service", "canary failed", "stable failed", "canary's share"):
             table.add_column(name)
-        for v in errors(release):
+        for v in error_views(release):
             rate = percent(v.canary_bad / v.canary_total) if v.canary_total else "-"
             canary, stable = f"{v.canary_bad}/{v.canary_total}", f"{v.stable_bad}/{v.stable_total}"
             table.add_row(v.service, canary, stable, f"{sparkline(list(self.rates.get(v.service, ())))} {rate}")
         return table
-
-
-def errors(release: Release) -> list[MetricView]:
-    """The judge's view of each service's failures."""
-    return [view for view in release.evidence.judge.views() if view.metric == "errors"]
 
 
 def sparkline(values: list[float]) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from onlyvips_release.core.lifecycle import Release
-from onlyvips_release.reporting.html import page, wide
+from onlyvips_release.reporting.html import page, table, wide
 from onlyvips_release.reporting.terminal import verdict_of
 from onlyvips_release.reporting.wording import esc, span
 
@@ -79,29 +79,30 @@ def schema() -> dict[str, Any]:
 def index(rows: Sequence[Mapping[str, Any]]) -> str:
     """All releases, newest first, with the trend; `rows` are summaries, and where each one's `page` is."""
     body = f"<header><h1>Releases</h1>{trend(rows[:TREND])}</header>"
-    names = ("Release", "Platform", "Outcome", "Why", "Checks", "Started (UTC)", "Took")
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in names)
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(row, rows))}</tbody></table>"
-    return page(
-        "Releases",
-        f"{body}<main>{wide('Releases', table)}</main>",
-    )
+    columns = {
+        "Release": "time",
+        "Platform": "text",
+        "Outcome": "time",
+        "Why": "text",
+        "Checks": "",
+        "Started (UTC)": "time",
+        "Took": "time",
+    }
+    return page("Releases", f"{body}<main>{wide('Releases', table(columns, map(row, rows)))}</main>")
 
 
-def row(found: Mapping[str, Any]) -> str:
-    """One release."""
+def row(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of one release."""
     verdict, checks = esc(found["verdict"]), found.get("checks", {})
-    counts = ", ".join(f"{number} {word}" for word, number in checks.items() if number)
-    cells = (
-        ("time", f"<a href='{esc(found['page'])}'>{esc(found['release'])}</a>"),
-        ("text", esc(found["platform"])),
-        ("time", f"<span class='word {verdict}'>{verdict}</span>"),
-        ("text", esc(found["sentence"] or f"not finished: {found['phase']}", 300)),
-        ("", esc(counts)),
-        ("time", esc(found["started"][:19].replace("T", " "))),
-        ("time", took(found["started"], found["ended"])),
+    return (
+        f"<a href='{esc(found['page'])}'>{esc(found['release'])}</a>",
+        esc(found["platform"]),
+        f"<span class='word {verdict}'>{verdict}</span>",
+        esc(found["sentence"] or f"not finished: {found['phase']}", 300),
+        esc(", ".join(f"{number} {word}" for word, number in checks.items() if number)),
+        esc(found["started"][:19].replace("T", " ")),
+        took(found["started"], found["ended"]),
     )
-    return "<tr>" + "".join(f"<td class='{kind}'>{cell}</td>" for kind, cell in cells) + "</tr>"
 
 
 def took(started: str, ended: str) -> str:

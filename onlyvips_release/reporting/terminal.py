@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from onlyvips_release.core import commands, events
+from onlyvips_release.core.judge import MetricView
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.wording import one_line
@@ -64,8 +65,8 @@ class Printer:
     Samples cause heartbeats; in phases without samples a thread of the caller must call `beat`.
     """
 
-    def __init__(self, write: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
-        self.write, self.now, self.every = write, now, every
+    def __init__(self, echo: Callable[[str], object], now: Callable[[], datetime], every: float = 30.0) -> None:
+        self.echo, self.now, self.every = echo, now, every
         self.last_line = 0.0
         self.release: Release | None = None
 
@@ -90,7 +91,7 @@ class Printer:
     def _print(self, text: str, release: Release) -> None:
         stamp = self.now()
         self.last_line = stamp.timestamp()
-        self.write(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}\n")
+        self.echo(f"{stamp:%H:%M:%S} {release.phase:<12} {one_line(text)}")
 
 
 def waiting(release: Release) -> str:
@@ -120,10 +121,14 @@ def heartbeat(event: events.Sampled, release: Release) -> str:
     held = f"{release.weight} %, {release.evidence.baked:.0f} of {limit.total_seconds():.0f} s"
     if event.trouble:
         return f"{held}; not judged: {event.trouble}"
-    look = release.evidence.judge.look()
-    rows = [view for view in release.evidence.judge.views() if view.metric == "errors"]
-    counts = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in rows)
+    look, views = release.evidence.judge.look(), error_views(release)
+    counts = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in views)
     return f"{held}; failed/requests canary vs stable: {counts}; evidence against {look.R:.2g} of {look.threshold:.0f}"
+
+
+def error_views(release: Release) -> list[MetricView]:
+    """The judge's view of each service's failures."""
+    return [view for view in release.evidence.judge.views() if view.metric == "errors"]
 
 
 def verdict_of(release: Release) -> Verdict:

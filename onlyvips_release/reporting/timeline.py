@@ -15,7 +15,7 @@ from onlyvips_release.core.judge.buckets import edge
 from onlyvips_release.core.judge.ingest import Ingest, Side
 from onlyvips_release.core.lifecycle import FINAL, Release
 from onlyvips_release.core.model import Arm, SuiteResult, Verdict
-from onlyvips_release.reporting.terminal import line, verdict_of
+from onlyvips_release.reporting.terminal import error_views, line, verdict_of
 from onlyvips_release.state.layout import SUITES
 from onlyvips_release.suites import stream
 
@@ -24,6 +24,8 @@ OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
 
 Counts = tuple[int, int, int, int]
 """Failed and all requests of the canary, then of stable, since the first step (in the watch: canary = new stable)."""
+
+NO_REQUEST: Counts = (0, 0, 0, 0)
 
 MARKED = (
     events.Shifted,
@@ -131,9 +133,9 @@ class Run:
         """What ran where."""
         return f"{self.suite} suite on {self.arm} at {self.weight} %"
 
-    def count(self, outcome: str) -> int:
+    def count(self, *outcomes: str) -> int:
         """How many of its checks ended so."""
-        return sum(check.outcome == outcome for check in self.checks)
+        return sum(check.outcome in outcomes for check in self.checks)
 
 
 @dataclass(slots=True)
@@ -188,6 +190,21 @@ class Story:
         )
 
     @property
+    def outcomes(self) -> dict[str, int]:
+        """How many checks ended in each way, over all runs."""
+        return {outcome: sum(run.count(outcome) for run in self.runs) for outcome in OUTCOMES}
+
+    @property
+    def failed(self) -> list[tuple[Run, Check]]:
+        """Every failed check, with the run that it failed in."""
+        return [(run, check) for run in self.runs for check in run.checks if check.outcome == "failed"]
+
+    @property
+    def last_counts(self) -> Mapping[str, Counts]:
+        """What was counted while both arms served, by service."""
+        return next((point.counts for point in reversed(self.points) if not point.watch), {})
+
+    @property
     def seconds(self) -> float:
         """From the first record to the last."""
         return (self.ended - self.started).total_seconds()
@@ -236,7 +253,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
 
 def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) -> Point:
     """What the judge has counted after this tick, and how slow the answers of this tick were."""
-    views = (view for view in release.evidence.judge.views() if view.metric == "errors")
+    views = error_views(release)
     counts = {v.service: (v.canary_bad, v.canary_total, v.stable_bad, v.stable_total) for v in views}
     watch = release.phase is events.Phase.WATCHING
     slow = {}
@@ -249,9 +266,10 @@ def point(release: Release, event: events.Sampled, at: float, ingest: Ingest) ->
 
 def slowness(side: Side) -> float | None:
     """Upper edge of the bucket that holds the 95th percentile, in milliseconds; None without answers."""
-    left = 0.95 * sum((side.latency or {}).values())
-    for bucket in sorted(side.latency or {}):
-        left -= (side.latency or {})[bucket]
+    latency = side.latency or {}
+    left = 0.95 * sum(latency.values())
+    for bucket in sorted(latency):
+        left -= latency[bucket]
         if left <= 0:
             return edge(bucket)
     return None
@@ -299,16 +317,13 @@ def read_run(folder: Path, at: float, result: SuiteResult | None) -> Run:
                 checks.setdefault(node, Check(node)).feed(event)
             case _:
                 pass
-    if result is not None:
-        for node in result.failed:
-            checks.setdefault(node, Check(node, outcome="failed", text=result.reason))
     _, suite, arm, weight = (*folder.name.split("-"), "", "", "", "")[:4]
     if result is not None:
         suite, arm, weight = result.suite, result.arm, str(result.weight)
-    ordered = sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome))
-    return Run(
-        folder.name, suite, arm, int(weight or 0), result, tuple(ordered), tuple(left_out), tuple(left_behind), at
-    )
+        for node in result.failed:
+            checks.setdefault(node, Check(node, outcome="failed", text=result.reason))
+    kept = tuple(sorted(checks.values(), key=lambda check: OUTCOMES.index(check.outcome)))
+    return Run(folder.name, suite, arm, int(weight or 0), result, kept, tuple(left_out), tuple(left_behind), at)
 
 
 # --- what is not in it ----------------------------------------------------------------------------------------------
@@ -325,9 +340,8 @@ def not_tested(story: Story) -> list[str]:
             told.append(f"canary checks at {step.weight} %: none ended")
     if release.watched is None:
         told.append("the watch after promotion: never reached")
-    last = next((p.counts for p in reversed(story.points) if not p.watch), {})
     for service in plan.routed:
-        if not last.get(service.name, (0, 0, 0, 0))[1]:
+        if not story.last_counts.get(service.name, NO_REQUEST)[1]:
             told.append(f"{service.name}: no user request to the canary was judged")
     told += [f"{s.name}: takes no user traffic, so only its own checks speak for it" for s in plan.unrouted]
     if not any(arm is not None for one in story.points for arms in one.p95.values() for arm in arms):

@@ -49,3 +49,8 @@ def percent(share: float) -> str:
     """Two digits that count."""
     shown = 100 * share
     return f"{shown:.0f} %" if shown >= 10 or shown == 0 else f"{shown:.2g} %"
+
+
+def failures_of(failures: int, requests: int) -> str:
+    """`41 of 980 (4.2 %)`."""
+    return f"{failures:,} of {requests:,} ({percent(failures / requests)})" if requests else "no requests"

@@ -103,7 +103,7 @@ def platform(
 
 def run_release(platform: Platform, echo: Callable[[str], None]) -> Release:
     """One release with its events as lines."""
-    printer = Printer(lambda text: echo(text.rstrip("\n")), lambda: platform.clock.now().astimezone(), every=2.0)
+    printer = Printer(echo, lambda: platform.clock.now().astimezone(), every=2.0)
     return platform.run(printer)
 
 

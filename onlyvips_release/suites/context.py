@@ -6,12 +6,15 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from onlyvips_release.codec import decode, encode
 from onlyvips_release.core.model import Arm
 from onlyvips_release.core.suite import InstanceContext, ServiceContext, SuiteContext
 from onlyvips_release.environment import read_environment
+
+if TYPE_CHECKING:
+    import pytest
 
 ADMIN = "ONLYVIPS_ADMIN_TOKEN"
 """The variable with an admin's bearer token; checks that need none run without it."""
@@ -29,16 +32,6 @@ NEEDS = {
     "admin": f"an admin's token in {ADMIN}",
 }
 """What a check may need beside its service, and where it comes from."""
-
-
-class Options(Protocol):
-    """pytest's configuration, as far as it is read here."""
-
-    def getoption(self, name: str) -> Any:
-        """An option of the command line."""
-
-    def getini(self, name: str) -> Any:
-        """A key of the ini file."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,7 @@ class Targets:
         return self.context.gate if self.context else ""
 
 
-def read_targets(config: Options) -> Targets:
+def read_targets(config: pytest.Config) -> Targets:
     """Option, then environment (the runner's ONLYVIPS_CONTEXT before ONLYVIPS_TARGET), then ini file."""
     env = read_environment().variables
     chosen = config.getoption("--release-target")

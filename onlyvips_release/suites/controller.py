@@ -56,53 +56,32 @@ class Census:
         """A worker hands its events, and the secrets that it learned, to the controller."""
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            lines = [stream.encode_line(event) for event in self.events()]
-            output["onlyvips"] = {"lines": lines, "secrets": sorted(self.mask.secrets)}
+            lines = [stream.encode_line(event) for event in self.omissions()]
+            left = {"not_tested": self.not_tested, "left_behind": sorted(self.left_behind)}
+            output["onlyvips"] = {"lines": lines, "secrets": sorted(self.mask.secrets), **left}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """The controller takes over what a worker learned and left; nothing when it died."""
-        self.mask.learn(*getattr(node, "workeroutput", {}).get("onlyvips", {}).get("secrets", ()))
-        for event in handed_over(node):
-            if isinstance(event, stream.NotTested):
-                self.not_tested |= {need: list(tests) for need, tests in event.needs.items()}
-            elif isinstance(event, stream.LeftBehind):
-                self.left_behind |= set(event.what)
+        handed = handed_over(node)
+        self.mask.learn(*handed.get("secrets", ()))
+        self.not_tested |= handed.get("not_tested", {})
+        self.left_behind |= set(handed.get("left_behind", ()))
 
-    def events(self) -> list[stream.StreamEvent]:
-        """What this process left out of its run, and left on the platform, so far."""
+    def omissions(self) -> list[stream.StreamEvent]:
+        """What this process left out of its run."""
         lost = self.collected - {*self.planned, *self.deselected, *self.left_out}
         return [
             *([stream.Deselected(tuple(self.deselected))] if self.deselected else []),
             *([stream.Lost(tuple(sorted(lost)))] if lost else []),
             *([stream.NotTested({need: tuple(t) for need, t in self.not_tested.items()})] if self.not_tested else []),
-            *([stream.LeftBehind(tuple(sorted(self.left_behind)))] if self.left_behind else []),
         ]
 
 
-def handed_over(node: Any) -> list[stream.StreamEvent]:
-    """The events that one of xdist's workers handed over at its end; none when it died."""
-    lines = getattr(node, "workeroutput", {}).get("onlyvips", {}).get("lines", ())
-    return [event for _, event in map(stream.parse_line, lines) if event]
-
-
-class StreamFile:
-    """The event stream of this run: lines without secrets, one write and flush each. Without a path nothing is kept."""
-
-    def __init__(self, path: str | None, run: str, mask: Mask) -> None:
-        self.file = Path(path).open("a", encoding="utf-8") if path else None  # noqa: SIM115 - closed by the last hook
-        self.run, self.mask = run, mask
-
-    def write(self, event: stream.StreamEvent) -> None:
-        """One event."""
-        if self.file and not self.file.closed:
-            self.file.write(stream.encode_line(event, self.run, self.mask.tree))
-            self.file.flush()
-
-    def close(self) -> None:
-        """The end."""
-        if self.file:
-            self.file.close()
+def handed_over(node: Any) -> dict[str, Any]:
+    """What one of xdist's workers handed over at its end; nothing when it died."""
+    handed: dict[str, Any] = getattr(node, "workeroutput", {}).get("onlyvips", {})
+    return handed
 
 
 class Controller:
@@ -111,15 +90,19 @@ class Controller:
     The guard judges by the same tally as a release, but for any target and with tests deselected at will.
     """
 
-    def __init__(self, config: pytest.Config, file: StreamFile, census: Census, targets: Targets) -> None:
-        self.config, self.stream, self.census, self.targets = config, file, census, targets
+    def __init__(self, config: pytest.Config, census: Census, targets: Targets) -> None:
+        path = config.getoption("--release-events")
+        self.file = Path(path).open("a", encoding="utf-8") if path else None  # noqa: SIM115 - closed by the last hook
+        self.config, self.census, self.targets = config, census, targets
         terms = Terms(config.getoption("--min-passed"), gate=targets.gate or "trivial", deselect=True, released=False)
-        self.tally = Tally(terms, file.run)
+        self.tally = Tally(terms, config.getoption("--release-run"))
         self.session: pytest.Session | None = None
 
     def record(self, event: stream.StreamEvent) -> None:
-        """Write an event, and count it."""
-        self.stream.write(event)
+        """Count an event, and write it without secrets and at once."""
+        if self.file and not self.file.closed:
+            self.file.write(stream.encode_line(event, self.tally.run, self.census.mask.tree))
+            self.file.flush()
         self.tally.feed(event)
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -138,7 +121,8 @@ class Controller:
         """What is planned (without xdist), and what is not."""
         levels = Counter(str(dict(item.user_properties).get("severity", "normal")) for item in session.items)
         self.record(stream.Collected(tuple(item.nodeid for item in session.items), dict(levels)))
-        self._record_omissions(self.census.events())
+        for event in self.census.omissions():
+            self.record(event)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
@@ -148,7 +132,9 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker ended, or died."""
-        self._record_omissions(handed_over(node))
+        for _, event in map(stream.parse_line, handed_over(node).get("lines", ())):
+            if event:
+                self.record(event)
         if error:
             self.record(stream.WorkerDown(str(error)[:TEXT]))
 
@@ -169,11 +155,11 @@ class Controller:
         result = yield
         if self.config.getini("release_guard") and int(session.exitstatus) == 0:
             self._guard(session)
-        for event in self.census.events():
-            if isinstance(event, stream.LeftBehind):
-                self.record(event)
+        if self.census.left_behind:
+            self.record(stream.LeftBehind(tuple(sorted(self.census.left_behind))))
         self.record(stream.Finish(int(session.exitstatus)))
-        self.stream.close()
+        if self.file:
+            self.file.close()
         return result
 
     def _guard(self, session: pytest.Session) -> None:
@@ -185,17 +171,12 @@ class Controller:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter:
             words = f"release guard: exit code 1 instead of 0, because this run is {verdict}: {reason}"
-            reporter.write_line(self.stream.mask(words), red=True)
+            reporter.write_line(self.census.mask(words), red=True)
             if self.config.getoption("collectonly"):
                 reporter.write_line("  to collect without running: add -o release_guard=false", red=True)
 
-    def _record_omissions(self, events: list[stream.StreamEvent]) -> None:
-        for event in events:
-            if not isinstance(event, stream.LeftBehind):  # one event at the end names all
-                self.record(event)
-
     def _abort(self, reason: str) -> None:
-        if not self.stream.file or self.session is None:
+        if not self.file or self.session is None:
             return
         self.record(stream.Abort(reason))
         self.session.shouldstop = reason

@@ -9,7 +9,7 @@ test needs (markers `service`, `needs`, and the fixtures that it uses); the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,7 @@ from onlyvips_release.codec import encode
 from onlyvips_release.core.plan import SEVERITIES
 from onlyvips_release.environment import read_environment
 from onlyvips_release.suites.context import NEEDS, Target, Targets, read_targets
-from onlyvips_release.suites.controller import Census, Controller, StreamFile, is_worker
+from onlyvips_release.suites.controller import Census, Controller, is_worker
 from onlyvips_release.suites.expect import Mismatch
 from onlyvips_release.suites.secrets import Mask, secrets_in
 from onlyvips_release.suites.stream import Detail, Exchange
@@ -41,6 +41,9 @@ MARKERS = (
     "prometheus: needs Prometheus",
     "slow: takes more than a second",
 )
+
+NEEDS_OF_FIXTURES = {"api": ("http",), "onlyvips_api": ("http",), "stable_api": ("http", "stable")}
+"""What a test needs because of the fixtures that it uses."""
 
 NOWHERE = "nowhere"
 """The parameter of a test that applies to no service; such a test is taken out of the collection."""
@@ -90,11 +93,8 @@ def pytest_configure(config: pytest.Config) -> None:
     mask = config.stash[MASK] = Mask([*hidden, *secrets_in(read_environment().variables)])
     census = config.stash[CENSUS] = Census(mask)
     config.pluginmanager.register(census, "onlyvips-release-census")
-    path = config.getoption("--release-events")
-    if not is_worker(config) and (path or config.getini("release_guard")):
-        stream = StreamFile(path, config.getoption("--release-run"), mask)
-        controller = Controller(config, stream, census, targets)
-        config.pluginmanager.register(controller, "onlyvips-release-controller")
+    if not is_worker(config) and (config.getoption("--release-events") or config.getini("release_guard")):
+        config.pluginmanager.register(Controller(config, census, targets), "onlyvips-release-controller")
 
 
 @pytest.hookimpl(trylast=True)
@@ -161,8 +161,7 @@ def describe(
 
 def logs_of(item: pytest.Item) -> str:
     """Where the logs of the service under test lie."""
-    callspec = getattr(item, "callspec", None)
-    target = item.config.stash[TARGETS].services.get(str(callspec.params.get("service"))) if callspec else None
+    target = item.config.stash[TARGETS].services.get(str(parameters_of(item).get("service")))
     return ", ".join(target.logs) if target and target.logs else "not known (a bare URL names none)"
 
 
@@ -197,6 +196,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 # --- severity and title -----------------------------------------------------------------------------------------------
+
+
+def parameters_of(item: pytest.Item) -> dict[str, object]:
+    """The values of a test's parameters by name; {} for a test without any."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
 
 
 def severity_of(item: pytest.Item) -> str:
@@ -239,8 +244,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     title = item.get_closest_marker("title")
     if title is None or not title.args:
         return
-    callspec = getattr(item, "callspec", None)
-    text = str(title.args[0]).format_map(Parameters(callspec.params if callspec else {}))
+    text = str(title.args[0]).format_map(Parameters(parameters_of(item)))
     item.user_properties.append(("title", text))
     function = getattr(item.obj, "__func__", item.obj) if isinstance(item, pytest.Function) else None
     if function is not None and not hasattr(function, "__allure_display_name__"):
@@ -254,15 +258,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fault = fault_of(item)
         if fault and not is_worker(config):
             raise pytest.UsageError(f"{item.nodeid}: {fault}")
-    left_out = {item for item in items if is_nowhere(item)}
+    left_out = {item for item in items if parameters_of(item).get("service") is NOWHERE}
     config.stash[CENSUS].left_out |= {item.nodeid for item in left_out}
     items[:] = [item for item in items if item not in left_out]
-
-
-def is_nowhere(item: pytest.Item) -> bool:
-    """Whether the test applies to no service."""
-    callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("service") is NOWHERE
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -286,7 +284,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not targets or not uses_our_service(item):
         return
     marked = needs_of(item)
-    needs = {need for need in marked if need in NEEDS} | implied(metafunc.fixturenames)
+    needs = {need for need in marked if need in NEEDS}
+    needs |= {need for fixture in metafunc.fixturenames for need in NEEDS_OF_FIXTURES.get(fixture, ())}
     named = [str(name) for mark in item.iter_markers("service") for name in mark.args]
     missing = metafunc.config.stash[CENSUS].not_tested
     fit = []
@@ -299,13 +298,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         else:
             fit.append(name)
     metafunc.parametrize("service", fit or [NOWHERE], indirect=True)
-
-
-def implied(fixtures: Iterable[str]) -> set[str]:
-    """What a test needs because of the fixtures that it uses."""
-    names = set(fixtures)
-    http = {"http"} if names & {"api", "onlyvips_api", "stable_api"} else set()
-    return http | ({"stable"} if "stable_api" in names else set())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

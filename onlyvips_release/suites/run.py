@@ -10,8 +10,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onlyvips_release.clients.process import Process, end, family, send, spawn
@@ -41,35 +41,26 @@ SHIPPED = ("smoke_tests", "canary_checks")
 """The suites that come with the tool."""
 
 FLAGS = (
-    "-p",
-    "onlyvips_release.pytest_plugin",
-    "-p",
-    "no:rerunfailures",
-    "-W",
-    "error::pytest.PytestReturnNotNoneWarning",
-    "-W",
-    "error::pytest.PytestUnhandledThreadExceptionWarning",
+    *("-p", "onlyvips_release.pytest_plugin", "-p", "no:rerunfailures"),
+    *("-W", "error::pytest.PytestReturnNotNoneWarning"),
+    *("-W", "error::pytest.PytestUnhandledThreadExceptionWarning"),
 )
 TARGET_VARIABLES = ("ONLYVIPS_TARGET", "ONLYVIPS_STABLE", "ONLYVIPS_REVISION")
 """Variables that would point a suite at something else than the release: no suite of a release inherits them."""
 
 
+@dataclass(frozen=True)
 class PytestChecks:
     """Port Checks. `access`: how suites reach each routed service; `cwd`: where the plan lies; `env`: the suites';
     `hidden`: secrets that must be in nothing that a suite leaves, beside those of its context."""
 
-    def __init__(
-        self,
-        reports: Path,
-        access: Mapping[str, Access],
-        cwd: Path,
-        python: str,
-        clock: Clock,
-        env: Mapping[str, str],
-        hidden: Iterable[str] = (),
-    ) -> None:
-        self.reports, self.access, self.cwd = reports, access, cwd
-        self.python, self.clock, self.env, self.hidden = python, clock, env, tuple(hidden)
+    reports: Path
+    access: Mapping[str, Access]
+    cwd: Path
+    python: str
+    clock: Clock
+    env: Mapping[str, str]
+    hidden: Sequence[str] = ()
 
     def start(self, request: SuiteRequest) -> PytestRun:
         """Write what the suite may know, and run it in a session and a folder of its own."""
@@ -95,6 +86,13 @@ class PytestChecks:
                 return candidate
         return here
 
+    def environment(self, context: SuiteContext, scratch: Path) -> dict[str, str]:
+        """pytest's variables; they name the context, which is a private file."""
+        path = scratch / "context.json"
+        write_context(context, path)
+        env = {name: value for name, value in self.env.items() if name not in TARGET_VARIABLES}
+        return {**env, "ONLYVIPS_CONTEXT": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
+
     def command(self, request: SuiteRequest, folder: Path, run: str, scratch: Path) -> list[str]:
         """pytest's command line. The cache lies apart, so that a suite's `--lf` finds nothing of an earlier run."""
         path = self.find(request.suite.path)
@@ -117,10 +115,7 @@ class PytestRun:
         self.mask = Mask([*(s for one in context.services.values() for s in one.secrets), *checks.hidden])
         self.events, self.position = folder / "events.jsonl", 0
         self.scratch = Path(tempfile.mkdtemp(prefix="onlyvips-suite-"))
-        path = self.scratch / "context.json"
-        write_context(context, path)
-        env = {name: value for name, value in checks.env.items() if name not in TARGET_VARIABLES}
-        env |= {"ONLYVIPS_CONTEXT": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
+        env = checks.environment(context, self.scratch)
         self.process = self._spawn(checks.command(request, folder, self.tally.run, self.scratch), checks.cwd, env)
         self.started = Process.of(self.process.pid)
         self.started_at = self.last_event_at = self.clock.monotonic()
@@ -149,9 +144,8 @@ class PytestRun:
                 return spawn(command, cwd=cwd, env=env, stdout=output, stderr=output)
             except OSError as error:
                 shutil.rmtree(self.scratch, ignore_errors=True)
-                raise TargetError(
-                    f"cannot start pytest: {error}", remedy="see that its Python and folder exist"
-                ) from error
+                remedy = "see that its Python and folder exist"
+                raise TargetError(f"cannot start pytest: {error}", remedy=remedy) from error
 
     def _advance(self) -> None:
         code = self.process.poll()

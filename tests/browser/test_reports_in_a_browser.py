@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from onlyvips_release.reporting.allure import PACKAGE
-from onlyvips_release.reporting.folder import allure_html
+from onlyvips_release.reporting.allure import PACKAGE, allure_html
 from onlyvips_release.state.layout import Reports
 from tests.testing.chrome import Chrome
 from tests.testing.kept_releases import CASES, published

@@ -122,7 +122,7 @@ def test_text_of_a_check_cannot_give_commands_to_a_ci_system_or_a_terminal() -> 
     out: list[str] = []
     printer = Printer(out.append, lambda: datetime(2026, 1, 1, tzinfo=UTC))
     printer(events.Noted("a\n::add-mask::b\r::error::c\x1b[2J"), Release())
-    assert out == ["00:00:00 PREPARING    a ::add-mask::b\\u000d::error::c\\u001b[2J\n"]
+    assert out == ["00:00:00 PREPARING    a ::add-mask::b\\u000d::error::c\\u001b[2J"]
 
 
 def test_every_wait_has_a_name() -> None:

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 
 from onlyvips_release.errors import Refused
 from onlyvips_release.reporting import github
-from onlyvips_release.reporting.allure import forget
+from onlyvips_release.reporting.allure import allure_html, forget
 from onlyvips_release.reporting.chart import intervals
-from onlyvips_release.reporting.folder import allure_html, find, publish, read
+from onlyvips_release.reporting.folder import find, publish, read
 from onlyvips_release.reporting.summary import Summary, schema
 from onlyvips_release.reporting.timeline import Story
 from onlyvips_release.state.layout import Reports

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -53,7 +53,7 @@ def started(
     arm: Arm = Arm.CANARY,
     weight: int = 0,
     name: str = "smoke",
-    hidden: Iterable[str] = (),
+    hidden: Sequence[str] = (),
     **words: Any,
 ) -> PytestRun:
     """A run of the suite at `path`; `home` is where the plan would lie, reports go there too.

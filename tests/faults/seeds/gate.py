@@ -44,7 +44,7 @@ SEEDS = (
          "pass"),
     Seed("what was dropped is not noticed", GATE, "Census.pytest_itemcollected", "self.collected.add(item.nodeid)",
          "pass"),
-    Seed("secrets reach the event stream", GATE, "StreamFile.write", "self.mask.tree", "lambda value: value"),
+    Seed("secrets reach the event stream", GATE, "Controller.record", "self.census.mask.tree", "lambda value: value"),
     Seed("a hung suite is never late", GATE, "PytestRun._overdue", "if now - self.started_at > deadline:", "if False:"),
     Seed("a silent suite is never late", GATE, "PytestRun._overdue", "elif now - self.last_event_at > SILENCE:",
          "elif False:"),
@@ -52,6 +52,7 @@ SEEDS = (
     Seed("the context with its secrets stays", GATE, "PytestRun._clean_up",
          "shutil.rmtree(self.scratch, ignore_errors=True)", "pass"),
     Seed("secrets stay in what a suite leaves", GATE, "PytestRun._clean_up", "self.mask.scrub(self.folder)", "pass"),
-    Seed("a suite of a release inherits another target", GATE, "PytestRun.__init__", "if name not in TARGET_VARIABLES",
+    Seed("a suite of a release inherits another target", GATE, "PytestChecks.environment",
+         "if name not in TARGET_VARIABLES",
          "if True"),
 )  # fmt: skip
