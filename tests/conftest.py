@@ -28,7 +28,6 @@ SLICES = (
     "suites/test_canary_checks.py",
     "suites/test_suites.py",
     "suites/test_traps.py",
-    "core/judge/test_table.py",
 )
 
 
