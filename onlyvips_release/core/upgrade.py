@@ -37,7 +37,6 @@ class Upgrade:
                 if result.verdict is Verdict.PASS:
                     self.passed.add(result.arm)
                 if self.passed == set(Arm):
-                    self.passed = set()
                     yield from self._follow(events.SmokePassed(result.arm))
             case events.Judged(verdict=Verdict.PASS, final=True) if self.phase in (Phase.BAKING, Phase.PAUSED):
                 last = self.step == self.steps - 1 or event.reason == Reason.PROMOTED_BY_A_PERSON

@@ -15,8 +15,6 @@ import pytest
 
 from onlyvips_release.clients.process import Process, end, family, listens, logged, spawn, taken
 
-pytestmark = pytest.mark.slow
-
 SLEEP = "import time; time.sleep(300)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x', flush=True); {SLEEP}"
 POLITE = f"print('x', flush=True); {SLEEP}"

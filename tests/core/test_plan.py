@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from onlyvips_release.core.plan import SECOND, Health, Revision, Step
+from onlyvips_release.core.plan import SECOND, Health, Revision, SloLimits, Step
 from onlyvips_release.errors import PlanError
 from tests.testing.plans import make_plan, service
 
@@ -20,6 +20,13 @@ COMMAND = ("serve", "{port}")
 )
 def test_weight_of_a_step_is_kept_in_tenths(weight: float, kept: str) -> None:
     assert str(Step(weight, SECOND).weight) == kept
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5])
+@pytest.mark.parametrize("key", ["errors", "share"])
+def test_share_of_an_absolute_guard_lies_between_nothing_and_everything(key: str, share: float) -> None:
+    with pytest.raises(PlanError, match=f"judge.slo.{key}: .* is not a share between 0 and 1"):
+        SloLimits(**{key: share})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("weight", [0, 0.04, 100, 99.95, -1, float("nan")])

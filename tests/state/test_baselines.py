@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onlyvips_release.core.events import Noted
+from onlyvips_release.core.events import Event, Noted, Sampled
 from onlyvips_release.core.judge import ServiceHistory
 from onlyvips_release.core.plan import ReleasePlan, Revision
 from onlyvips_release.state.baselines import Baselines, measured_by
@@ -103,6 +103,23 @@ def test_file_does_not_grow_for_ever(tmp_path: Path, measured: list[tuple[str, S
     for _ in range(30):
         folder.keep(measured[:1])
     assert len((tmp_path / "backend-api.jsonl").read_text().splitlines()) == 20
+
+
+def test_tick_that_could_not_be_judged_is_not_learned_from() -> None:
+    world = World(make_plan(), 100)
+    carry_out(world)
+    sampled = [n for n, event in enumerate(world.journal) if isinstance(event, Sampled) and not event.trouble]
+    troubled = list(world.journal)
+    for n in sampled[20:50]:
+        troubled[n] = replace(sampled_of(troubled[n]), trouble="the router does not answer")
+    all_ticks, most = (dict(measured_by(journal, NOW.isoformat())) for journal in (world.journal, troubled))
+    assert most["miniapp"].seconds == pytest.approx(all_ticks["miniapp"].seconds - 30 * 2, abs=2.1)
+
+
+def sampled_of(event: Event) -> Sampled:
+    """The event as what it is."""
+    assert isinstance(event, Sampled)
+    return event
 
 
 def test_rolled_back_release_gives_a_baseline_of_stable_until_the_shift_back() -> None:

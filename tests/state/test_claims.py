@@ -170,6 +170,8 @@ def test_number_that_somebody_else_had_meanwhile_is_not_taken(live: Path, releas
         guardian._take(2)
     assert read_lease(live) == before
     assert [path.name for path in live.glob("stage-*")] == ([] if released else ["stage-2"])
+    with pytest.raises(LeaseLost):
+        guardian.write("anything", b"")
     other.release()
 
 

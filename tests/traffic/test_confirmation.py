@@ -11,7 +11,7 @@ from onlyvips_release.core.model import Arm, Endpoint
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
 from onlyvips_release.traffic import envoy_config as config
 from onlyvips_release.traffic.envoy import ROUTES
-from tests.testing.router_double import SERVICE, RouterBench, router_bench
+from tests.testing.router_double import SERVICE, TOKEN, RouterBench, plan, router_bench
 
 HERE, THERE = Endpoint("127.0.0.1", 20001, "v1"), Endpoint("127.0.0.1", 20002, "v2")
 LEGS = [pytest.param(leg, arm, id=leg) for leg, arm in config.LEGS.items()]
@@ -184,6 +184,7 @@ def test_router_without_a_token_keeps_the_pins_until_a_reset(bench: RouterBench,
     other = router_bench(tmp_path, "", "")
     other.router.set_weight(10)
     assert pins(other)
+    assert other.envoy.read("rds.json")["resources"] == config.routes(plan(), 10, "", "r0001", TOKEN)["resources"]
     other.router.reset()
     assert not pins(other)
     assert other.envoy.weight == other.written == 0
