@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.cells import commit
 from tests.faults import __main__ as faults
-from tests.faults import hunt
+from tests.faults import hunt, table
 from tests.faults.bench import ROOT, failure, fast_files
 from tests.faults.hunt import groups
 from tests.faults.imports import importers
@@ -156,8 +155,7 @@ def test_fault_that_no_test_notices_is_an_error(
     assert "1 of 2 caught" in printed
 
 
-@pytest.mark.slow
-@pytest.mark.slice
-@pytest.mark.timeout(600)
-def test_tenth_of_the_faults_that_belongs_to_this_commit_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
-    assert faults.main(["--slice", commit()]) == 0, capsys.readouterr()
+def test_committed_table_has_every_seed_and_each_was_caught() -> None:
+    rows = table.rows()
+    assert {what for what, _ in rows} == {seed.what for seed in SEEDS}
+    assert not [what for what, test in rows if not test]
