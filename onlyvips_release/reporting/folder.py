@@ -61,7 +61,7 @@ def renew_index(reports: Reports) -> None:
     for folder in folders(reports.root) + [folder for path in reports.root.glob("*") for folder in folders(path)]:
         found = json.loads((folder / "summary.json").read_text())
         rows.append({**found, "page": f"{folder.relative_to(reports.root).as_posix()}/report.html"})
-    write(reports.index, summary.index(sorted(rows, key=lambda row: str(row["started"]), reverse=True)))
+    write(reports.index, html.index(sorted(rows, key=lambda row: str(row["started"]), reverse=True)))
 
 
 def folders(parent: Path) -> list[Path]:

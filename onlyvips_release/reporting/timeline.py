@@ -133,6 +133,16 @@ class Run:
         """What ran where."""
         return f"{self.suite} suite on {self.arm} at {self.weight} %"
 
+    @property
+    def verdict(self) -> Verdict:
+        """A run that was cut off has not decided anything."""
+        return self.result.verdict if self.result else Verdict.INCONCLUSIVE
+
+    @property
+    def end(self) -> str:
+        """Verdict and reason, or that there is none."""
+        return f"{self.verdict} ({self.result.reason})" if self.result else "cut off by the end of the release"
+
     def count(self, *outcomes: str) -> int:
         """How many of its checks ended so."""
         return sum(check.outcome in outcomes for check in self.checks)
