@@ -67,12 +67,11 @@ def svg(story: Story) -> str:
         y += GAP
         strips.append((panel, y, panel.shapes(y, x)))
         y += panel.height
+    title = f"Course of {story.release.id}"
     about = f"{len(panels)} strips over {span(length)}: " + "; ".join(panel.title for panel in panels)
     marks, groups = [(x(at), at) for at in axis(begin, length)], event_groups(story, x)
     edges = {"width": WIDTH, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": y}
-    return render(
-        "chart.svg", release=story.release.id, about=about, strips=strips, marks=marks, groups=groups, **edges
-    )
+    return render("chart.svg", title=title, about=about, strips=strips, marks=marks, groups=groups, **edges)
 
 
 def beginning(story: Story) -> float:

@@ -15,25 +15,15 @@ from onlyvips_release.reporting.markup import render
 from onlyvips_release.reporting.timeline import Story, not_tested
 from onlyvips_release.reporting.wording import span
 
-BUDGET = 5_000_000
-"""Characters of failures' details in one report; checks after that only have their reason, 120 characters long."""
-
 TREND = 30
 """Releases that the trend shows."""
 
 
 def report(story: Story, changed: Sequence[str] | None, files: Iterable[str]) -> str:
     """The page. `changed` None = there is no release before it; `files`: what lies beside it, relative."""
-    return render(
-        "report.html",
-        story=story,
-        chart=svg(story),
-        runs=sorted(story.runs, key=lambda run: (not run.count("failed"), run.verdict == "PASS")),
-        budget=BUDGET,
-        not_tested=not_tested(story),
-        changed=changed,
-        files=files,
-    )
+    runs = sorted(story.runs, key=lambda run: (not run.count("failed"), run.verdict == "PASS"))
+    values = {"chart": svg(story), "runs": runs, "not_tested": not_tested(story), "changed": changed, "files": files}
+    return render("report.html", story=story, **values)
 
 
 def index(rows: Sequence[Mapping[str, Any]]) -> str:
