@@ -315,6 +315,26 @@ def test_junit_begins_with_the_decision_and_knows_severities(reports: Path) -> N
     assert {"blocker", "critical", "normal"} <= severities
 
 
+def test_runs_of_the_same_suite_at_the_same_weight_stay_apart_in_junit(tmp_path: Path) -> None:
+    published(tmp_path, "promoted")
+    folder = tmp_path / "e2e" / "r0001"
+    shutil.rmtree(folder / "suites")
+    for number in (1, 9):
+        suite(folder, f"{number}-smoke-canary-50", [{"node": "t.py::test_a", "outcome": "passed"}])
+    publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
+    suites = ET.parse(folder / "junit.xml").getroot().findall("testsuite")
+    titles = [one.get("name") for one in suites if one.find("testcase[@name='a']") is not None]
+    assert titles == ["smoke suite on canary at 50 %"] * 2
+
+
+def test_report_that_is_drawn_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    published(tmp_path, "rolled-back-by-a-check")
+    drawn = [{path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}]
+    publish(tmp_path / "e2e" / "r0003" / "journal.jsonl", Reports(tmp_path, "e2e"))
+    drawn.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+    assert drawn[0] == drawn[1]
+
+
 def allure(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """fullName -> results."""
     found: dict[str, list[dict[str, Any]]] = {}
