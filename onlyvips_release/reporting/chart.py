@@ -5,45 +5,49 @@ No script, no font or file from elsewhere; light and dark by its own style. Tick
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 
 from onlyvips_release.core.judge import Interval
+from onlyvips_release.reporting.markup import render
 from onlyvips_release.reporting.timeline import Moment, Point, Story
-from onlyvips_release.reporting.wording import clean, clock, esc, percent, span
+from onlyvips_release.reporting.wording import clean, percent, span
 
-WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 10, 30, 26
+WIDTH, LEFT, RIGHT, TOP, GAP = 760, 52, 750, 30, 26
 TOUCHING = 22
 """Distance below which two numbers would overlap."""
 MOST = 400
 """Ticks that are drawn; of more, every n-th."""
 
-STYLE = (Path(__file__).parent / "chart.css").read_text().rstrip()
-
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-
-ARMS = '<tspan class="c">canary ━</tspan> <tspan class="s">stable ╍</tspan>'
 
 UNKNOWN_RATE = 0.001
 """Of stable's failures, where no history tells."""
 
 Spot = tuple[float, float]
+"""Seconds since the start, and a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One strip: `lines` by class, `bands` as (at, low, high); gaps split both into pieces."""
+    """One strip: `lines` by class, split into pieces by gaps; a piece of class `band` is a closed line."""
 
+    kind: str
     title: str
     height: int
     top: float
     lines: Sequence[tuple[str, Sequence[Sequence[Spot]]]]
-    bands: Sequence[Sequence[tuple[float, float, float]]] = ()
-    key: str = ""
     scale: Callable[[float], str] = percent
+
+    def shapes(self, y: float, x: Callable[[float], float]) -> Iterator[tuple[str, str]]:
+        """Class and points of every piece, where the strip's upper edge is at `y`; a line of one spot is a dot."""
+        for kind, pieces in self.lines:
+            for piece in filter(None, pieces):
+                spots = piece if kind == "band" else [piece[0], *piece]
+                shares = ((at, min(max(value / self.top, 0.0), 1.0)) for at, value in spots)
+                yield kind, " ".join(f"{x(at)},{round(y + self.height * (1 - share), 1)}" for at, share in shares)
 
 
 def svg(story: Story) -> str:
@@ -56,21 +60,18 @@ def svg(story: Story) -> str:
     length = max(story.seconds - begin, 1.0)
 
     def x(at: float) -> float:
-        return round(LEFT + (at - begin) / length * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + (at - begin) / length * (RIGHT - LEFT), 1)
 
-    parts, y = [], float(TOP)
+    strips, y = [], float(TOP)
     for panel in panels:
         y += GAP
-        parts.append(draw(panel, y, x))
+        strips.append((panel, y, panel.shapes(y, x)))
         y += panel.height
-    height = y + 24
+    title = f"Course of {story.release.id}"
     about = f"{len(panels)} strips over {span(length)}: " + "; ".join(panel.title for panel in panels)
-    return (
-        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
-        f'aria-labelledby="chart-title chart-about"><title id="chart-title">Course of {esc(story.release.id)}</title>'
-        f'<desc id="chart-about">{esc(about)}</desc><style>{STYLE}</style>'
-        f"{axis(begin, length, y, x)}{event_lines(story, y, x)}{''.join(parts)}</svg>"
-    )
+    marks, groups = [(x(at), at) for at in axis(begin, length)], event_groups(story, x)
+    edges = {"width": WIDTH, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": y}
+    return render("chart.svg", title=title, about=about, strips=strips, marks=marks, groups=groups, **edges)
 
 
 def beginning(story: Story) -> float:
@@ -79,44 +80,13 @@ def beginning(story: Story) -> float:
     return max(0.0, first - 0.1 * (story.seconds - first))
 
 
-def draw(panel: Panel, y: float, x: Callable[[float], float]) -> str:
-    """One strip with its upper edge at `y`."""
-
-    def up(value: float) -> float:
-        return round(y + panel.height * (1 - min(max(value / panel.top, 0.0), 1.0)), 1)
-
-    bands = "".join(f'<polygon class="band" points="{outline(band, x, up)}"/>' for band in panel.bands if band)
-    lines = "".join(
-        f'<polyline class="{kind}" points="{" ".join(f"{x(at)},{up(value)}" for at, value in [piece[0], *piece])}"/>'
-        for kind, pieces in panel.lines
-        for piece in pieces
-        if piece
-    )
-    bottom = y + panel.height
-    return (
-        f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}M{LEFT} {bottom}H{WIDTH - RIGHT}"/>'
-        f'<text x="{LEFT}" y="{y - 6}">{esc(panel.title, 60)}{panel.key}</text>'
-        f'<text class="soft" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{panel.scale(panel.top)}</text>'
-        f'<text class="soft" x="{LEFT - 6}" y="{bottom + 4}" text-anchor="end">0</text>{bands}{lines}'
-    )
-
-
-def outline(
-    band: Sequence[tuple[float, float, float]], x: Callable[[float], float], up: Callable[[float], float]
-) -> str:
-    """A band as one closed line: along its upper edge and back along the lower one."""
-    there = [f"{x(at)},{up(high)}" for at, _, high in band]
-    back = [f"{x(at)},{up(low)}" for at, low, _ in reversed(band)]
-    return " ".join(there + back)
-
-
 def weight_panel(story: Story) -> Panel:
     """Steps, not slopes: a weight is in force at once."""
     spots: list[Spot] = [(beginning(story), 0.0)]
     for at, weight in story.weights:
         spots += [(at, spots[-1][1]), (at, weight / 100)]
     spots.append((story.seconds, spots[-1][1]))
-    return Panel("canary's share of the users", 56, 1.0, [("canary", [spots])])
+    return Panel("weight", "canary's share of the users", 56, 1.0, [("canary", [spots])])
 
 
 def error_panel(story: Story, service: str) -> Panel:
@@ -129,15 +99,12 @@ def error_panel(story: Story, service: str) -> Panel:
         canary.append([(at, rate) for at, rate, _ in shares if rate is not None])
         stable.append([(at, base) for at, _, base in shares if base is not None])
         limit.append([(at, limits.factor * base + limits.plus) for at, _, base in shares if base is not None])
-        bands.append([(at, *around(base or 0.0, *known[at])) for at, _, base in shares if at in known])
+        edges = [(at, *around(base or 0.0, *known[at])) for at, _, base in shares if at in known]
+        bands.append([(at, high) for at, _, high in edges] + [(at, low) for at, low, _ in reversed(edges)])
     seen = [value for one in (*canary, *stable, *limit) for _, value in one]
     top = max([0.02, *(1.3 * value for value in seen)])
-    key = (
-        f' <tspan class="soft">failed requests:</tspan> {ARMS} <tspan class="l">tolerated ┈</tspan> '
-        '<tspan class="soft">band: where it lies, 95 % at all times at once</tspan>'
-    )
-    lines = [("limit", limit), ("stable", stable), ("canary", canary)]
-    return Panel(service, 72, min(top, 1.0), lines, bands, key)
+    lines = [("band", bands), ("limit", limit), ("stable", stable), ("canary", canary)]
+    return Panel("errors", service, 72, min(top, 1.0), lines)
 
 
 def share(counts: Sequence[int]) -> tuple[float | None, float | None]:
@@ -174,7 +141,7 @@ def latency_panels(story: Story, service: str) -> list[Panel]:
     def spots(piece: Sequence[Point], arm: int) -> list[Spot]:
         return [(point.at, value) for point in piece if (value := point.p95[service][arm]) is not None]
 
-    return arm_panels(story, service, spots, f' <tspan class="soft">p95 of first attempts:</tspan> {ARMS}', "{:.3g} ms")
+    return arm_panels(story, "latency", service, spots, "{:.3g} ms")
 
 
 def volume_panels(story: Story) -> list[Panel]:
@@ -184,17 +151,17 @@ def volume_panels(story: Story) -> list[Panel]:
         sums = [(point.at, sum(counts[2 * arm + 1] for counts in point.counts.values())) for point in piece]
         return [(b, (new - old) / (b - a)) for (a, old), (b, new) in pairwise(sums) if b > a]
 
-    return arm_panels(story, "judged requests per second", spots, f" {ARMS}", "{:.3g}")
+    return arm_panels(story, "volume", "judged requests per second", spots, "{:.3g}")
 
 
 def arm_panels(
-    story: Story, title: str, spots: Callable[[Sequence[Point], int], list[Spot]], key: str, scale: str
+    story: Story, kind: str, title: str, spots: Callable[[Sequence[Point], int], list[Spot]], scale: str
 ) -> list[Panel]:
     """The panel of both arms (`spots`: of canary 0 and stable 1), if there is anything to draw in it."""
     arms = (("stable", 1), ("canary", 0))
     lines = [(name, [spots(piece, arm) for piece in pieces(story.points)]) for name, arm in arms]
     values = [value for _, drawn_pieces in lines for piece in drawn_pieces for _, value in piece]
-    return [Panel(title, 56, max(1.0, 1.1 * max(values)), lines, (), key, scale.format)] if values else []
+    return [Panel(kind, title, 56, max(1.0, 1.1 * max(values)), lines, scale.format)] if values else []
 
 
 def drawn(points: Sequence[Point]) -> Sequence[Point]:
@@ -214,34 +181,22 @@ def pieces(points: Sequence[Point]) -> list[list[Point]]:
     return found
 
 
-def axis(begin: float, length: float, bottom: float, x: Callable[[float], float]) -> str:
-    """At most eight times, since the start."""
+def axis(begin: float, length: float) -> list[int]:
+    """At most eight times, in seconds since the start."""
     step = next((s for s in STEPS if length / s <= 8), STEPS[-1])
-    marks = [n * step for n in range(ceil(begin / step), int((begin + length) / step) + 1)]
-    return "".join(
-        f'<path class="grid" d="M{x(at)} {TOP}V{bottom}"/>'
-        f'<text class="soft" x="{x(at)}" y="{bottom + 18}" text-anchor="middle">{clock(at)}</text>'
-        for at in marks
-    )
+    return [n * step for n in range(ceil(begin / step), int((begin + length) / step) + 1)]
 
 
-def event_lines(story: Story, bottom: float, x: Callable[[float], float]) -> str:
-    """Numbered as in the timeline; those that would touch share a number such as 4-6."""
-    groups: list[list[Moment]] = []
+def event_groups(story: Story, x: Callable[[float], float]) -> list[list[tuple[float, Moment]]]:
+    """Numbered as in the timeline, with their places; those that would touch share a number such as 4-6."""
+    groups: list[list[tuple[float, Moment]]] = []
     for moment in story.moments:
-        if moment.number and groups and x(moment.at) - x(groups[-1][0].at) < TOUCHING:
-            groups[-1].append(moment)
+        place = x(moment.at)
+        if moment.number and groups and place - groups[-1][0][0] < TOUCHING:
+            groups[-1].append((place, moment))
         elif moment.number:
-            groups.append([moment])
-    lines, labels = [], []
-    for group in groups:
-        first, last = group[0].number, group[-1].number
-        label = f"{first}-{last}" if last > first else str(first)
-        labels.append(f'<text x="{x(group[0].at)}" y="{TOP - 6}" text-anchor="middle">{label}</text>')
-        for one in group:
-            title = f"<title>{esc(clock(one.at))} {esc(one.text, 200)}</title>"
-            lines.append(f'<g>{title}<path class="event" d="M{x(one.at)} {TOP}V{bottom}"/></g>')
-    return "".join(lines + labels)
+            groups.append([(place, moment)])
+    return groups
 
 
 def samples_csv(story: Story) -> str:

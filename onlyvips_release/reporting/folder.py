@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from onlyvips_release.errors import Refused
-from onlyvips_release.reporting import allure, chart, html, junit, summary
+from onlyvips_release.reporting import chart, html, summary
 from onlyvips_release.reporting.timeline import Run, Story, changes, read_runs, tell
 from onlyvips_release.state.files import write_whole
 from onlyvips_release.state.journal import entries
@@ -21,6 +21,8 @@ def read(journal: Path, folder: Path) -> Story:
 
 def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
     """Write the report of a journal's release and the list of all; keep the platform's newest `keep`, 0 = all."""
+    from onlyvips_release.reporting import allure_results, junit  # noqa: PLC0415 - their libraries are slow to import
+
     name = journal.parent.name
     folder = reports.release(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +32,7 @@ def publish(journal: Path, reports: Reports, keep: int = 0) -> Story:
     write(folder / "chart.svg", chart.svg(story))
     write(folder / "samples.csv", chart.samples_csv(story))
     write(folder / "junit.xml", junit.junit(story))
-    allure.write_results(story, folder / "allure-results")
+    allure_results.write_results(story, folder / "allure-results")
     before = last_checks(reports, name)
     changed = None if before is None else changes(story.runs, before)
     write(reports.page(name), html.report(story, changed, files(folder)))
@@ -61,7 +63,7 @@ def renew_index(reports: Reports) -> None:
     for folder in folders(reports.root) + [folder for path in reports.root.glob("*") for folder in folders(path)]:
         found = json.loads((folder / "summary.json").read_text())
         rows.append({**found, "page": f"{folder.relative_to(reports.root).as_posix()}/report.html"})
-    write(reports.index, summary.index(sorted(rows, key=lambda row: str(row["started"]), reverse=True)))
+    write(reports.index, html.index(sorted(rows, key=lambda row: str(row["started"]), reverse=True)))
 
 
 def folders(parent: Path) -> list[Path]:

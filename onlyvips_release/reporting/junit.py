@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+from io import BytesIO
+
+from junitparser import Attr, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
 
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.timeline import Check, Run, Story
 from onlyvips_release.reporting.wording import clean
 
 
+class Case(TestCase):
+    """A test case that names its check's node id."""
+
+    file = Attr()
+
+
 def junit(story: Story) -> str:
     """One suite for the decision, one per run; severity arrives as a property."""
-    root = ET.Element("testsuites", name=story.release.id)
-    suite = add_suite(root, "release", 1, int(story.verdict is not Verdict.PASS), 0)
-    case = ET.SubElement(suite, "testcase", classname="release", name="Release decision", time=f"{story.seconds:.3f}")
+    decision = TestCase("Release decision", "release", round(story.seconds, 3))
     if story.verdict is not Verdict.PASS:
-        ET.SubElement(case, "failure", type=str(story.verdict), message=clean(story.sentence))
-    ET.SubElement(case, "system-out").text = clean(f"{story.decision}: {story.sentence}")
-    for run in story.runs:
-        failures, skipped = run.count("failed", "not run"), run.count("skipped", "xfailed")
-        suite = add_suite(root, run.title, len(run.checks), failures, skipped)
-        for check in run.checks:
-            add_check(suite, run, check)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+        decision.result = Failure(clean(story.sentence), str(story.verdict))
+    decision.system_out = clean(f"{story.decision}: {story.sentence}")
+    suites = [("release", [decision])]
+    suites += [(run.title, [case_of(run, check) for check in run.checks]) for run in story.runs]
+    whole, written = JUnitXml(story.release.id), BytesIO()
+    for title, cases in suites:
+        suite = TestSuite(clean(title))
+        suite.extend(cases)
+        whole.append(suite)  # `add_testsuite` would merge runs of the same title
+    whole.update_statistics()
+    whole.write(written)
+    return written.getvalue().decode() + "\n"
 
 
-def add_suite(root: ET.Element, name: str, tests: int, failures: int, skipped: int) -> ET.Element:
-    """One suite with its counts."""
-    counts = {"tests": str(tests), "failures": str(failures), "errors": "0", "skipped": str(skipped)}
-    return ET.SubElement(root, "testsuite", {"name": clean(name), **counts})
-
-
-def add_check(suite: ET.Element, run: Run, check: Check) -> None:
+def case_of(run: Run, check: Check) -> TestCase:
     """One test case; a planned check that never reported is a failure."""
-    names = {"classname": clean(f"{run.suite}.{run.arm}.{run.weight}"), "name": clean(check.name)}
-    case = ET.SubElement(suite, "testcase", {**names, "file": clean(check.node), "time": f"{check.seconds:.3f}"})
-    properties = ET.SubElement(case, "properties")
-    ET.SubElement(properties, "property", name="severity", value=clean(check.severity))
-    match check.outcome:
-        case "failed":
-            ET.SubElement(case, "failure", message=clean(check.reason)).text = clean(check.text)
-        case "not run":
-            ET.SubElement(case, "failure", message="planned, but it never reported")
-        case "skipped" | "xfailed":
-            ET.SubElement(case, "skipped", message=check.outcome)
-        case _:
-            pass
+    case = Case(clean(check.name), clean(f"{run.suite}.{run.arm}.{run.weight}"), round(check.seconds, 3))
+    case.file = clean(check.node)
+    properties = Properties()
+    properties.append(Property("severity", clean(check.severity)))
+    case.append(properties)  # type: ignore[no-untyped-call]
+    if check.outcome == "failed":
+        case.result = failure = Failure(clean(check.reason))
+        failure.text = clean(check.text)
+    elif check.outcome == "not run":
+        case.result = Failure("planned, but it never reported")
+    elif check.outcome in ("skipped", "xfailed"):
+        case.result = Skipped(check.outcome)
+    return case

@@ -25,21 +25,9 @@ OUTCOMES = ("failed", "not run", "skipped", "xfailed", "xpassed", "passed")
 Counts = tuple[int, int, int, int]
 """Failed and all requests of the canary, then of stable, since the first step (in the watch: canary = new stable)."""
 
-NO_REQUEST: Counts = (0, 0, 0, 0)
-
-MARKED = (
-    events.Shifted,
-    events.Paused,
-    events.Resumed,
-    events.Interfered,
-    events.Committed,
-    events.Promoted,
-    events.RollbackStarted,
-    events.RolledBack,
-    events.Restored,
-    events.Unconfirmed,
-    events.Requested,
-)
+BY_PEOPLE = events.Requested | events.Paused | events.Resumed
+MARKED = BY_PEOPLE | events.Shifted | events.Interfered | events.Committed | events.Promoted | events.RollbackStarted
+MARKED |= events.RolledBack | events.Restored | events.Unconfirmed
 """Events that are a line in the picture."""
 
 
@@ -132,6 +120,16 @@ class Run:
     def title(self) -> str:
         """What ran where."""
         return f"{self.suite} suite on {self.arm} at {self.weight} %"
+
+    @property
+    def verdict(self) -> Verdict:
+        """A run that was cut off has not decided anything."""
+        return self.result.verdict if self.result else Verdict.INCONCLUSIVE
+
+    @property
+    def end(self) -> str:
+        """Verdict and reason, or that there is none."""
+        return f"{self.verdict} ({self.result.reason})" if self.result else "cut off by the end of the release"
 
     def count(self, *outcomes: str) -> int:
         """How many of its checks ended so."""
@@ -243,8 +241,7 @@ def tell(records: Iterable[tuple[str, events.Event]], folder: Path) -> Story:
                 pass
         if text := line(event, story.release):
             marked = isinstance(event, MARKED)
-            person = isinstance(event, events.Requested | events.Paused | events.Resumed)
-            story.moments.append(Moment(at, text, next(numbers) if marked else 0, person))
+            story.moments.append(Moment(at, text, next(numbers) if marked else 0, isinstance(event, BY_PEOPLE)))
     if story is None:
         raise ValueError("the journal is empty")
     story.runs = read_runs(folder / SUITES, results)
@@ -341,7 +338,7 @@ def not_tested(story: Story) -> list[str]:
     if release.watched is None:
         told.append("the watch after promotion: never reached")
     for service in plan.routed:
-        if not story.last_counts.get(service.name, NO_REQUEST)[1]:
+        if not story.last_counts.get(service.name, (0, 0, 0, 0))[1]:
             told.append(f"{service.name}: no user request to the canary was judged")
     told += [f"{s.name}: takes no user traffic, so only its own checks speak for it" for s in plan.unrouted]
     if not any(arm is not None for one in story.points for arms in one.p95.values() for arm in arms):

@@ -1,8 +1,7 @@
-"""Texts from anywhere made harmless and readable: for HTML, for CI logs, for tables. Pure."""
+"""Texts from anywhere made harmless and readable: for pages, for CI logs, for tables. Pure."""
 
 from __future__ import annotations
 
-import html
 import re
 
 INVISIBLE = re.compile(
@@ -24,11 +23,6 @@ def clean(text: object, longest: int = LONGEST) -> str:
 def one_line(text: object, longest: int = 2000) -> str:
     """The same without line breaks: a CI system takes lines that begin with `::` for commands."""
     return " ".join(clean(text, longest).split())
-
-
-def esc(text: object, longest: int = LONGEST) -> str:
-    """The same for HTML, in text and in quoted attributes."""
-    return html.escape(clean(text, longest))
 
 
 def span(seconds: float) -> str:

@@ -19,7 +19,9 @@ from onlyvips_release.cli.app import COMMANDS, main
 from onlyvips_release.errors import Interrupted
 from tests.testing.commands import call, imported, plan_file
 
+OF_REPORTS = {"jinja2", "junitparser", "allure_commons"}
 HEAVY = {"kubernetes", "docker", "httpx", "pydantic", "yaml", "numpy", "rich", "pytest", "onlyvips_release.platform"}
+HEAVY |= OF_REPORTS
 TABLE = {name: text for section in COMMANDS.values() for name, (_, text) in section.items()}
 
 
@@ -42,6 +44,13 @@ def examples(name: str) -> list[list[str]]:
 )
 def test_quick_commands_import_nothing_heavy(words: tuple[str, ...], tmp_path: Path) -> None:
     assert not HEAVY & imported(*words, state=tmp_path)
+
+
+def test_release_needs_no_library_of_its_report_before_the_report_is_written() -> None:
+    code = "import onlyvips_release.cli.release, onlyvips_release.platform, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "onlyvips_release.reporting.folder" in modules
+    assert not OF_REPORTS & set(modules)
 
 
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("nope",)], ids=" ".join)

@@ -315,6 +315,26 @@ def test_junit_begins_with_the_decision_and_knows_severities(reports: Path) -> N
     assert {"blocker", "critical", "normal"} <= severities
 
 
+def test_runs_of_the_same_suite_at_the_same_weight_stay_apart_in_junit(tmp_path: Path) -> None:
+    published(tmp_path, "promoted")
+    folder = tmp_path / "e2e" / "r0001"
+    shutil.rmtree(folder / "suites")
+    for number in (1, 9):
+        suite(folder, f"{number}-smoke-canary-50", [{"node": "t.py::test_a", "outcome": "passed"}])
+    publish(folder / "journal.jsonl", Reports(tmp_path, "e2e"))
+    suites = ET.parse(folder / "junit.xml").getroot().findall("testsuite")
+    titles = [one.get("name") for one in suites if one.find("testcase[@name='a']") is not None]
+    assert titles == ["smoke suite on canary at 50 %"] * 2
+
+
+def test_report_that_is_drawn_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    published(tmp_path, "rolled-back-by-a-check")
+    drawn = [{path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}]
+    publish(tmp_path / "e2e" / "r0003" / "journal.jsonl", Reports(tmp_path, "e2e"))
+    drawn.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+    assert drawn[0] == drawn[1]
+
+
 def allure(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """fullName -> results."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -386,7 +406,7 @@ def test_release_that_is_drawn_again_is_once_in_the_history(tmp_path: Path) -> N
 
 def test_list_has_every_release_newest_first_with_its_trend(reports: Path) -> None:
     text = (reports.parent / "index.html").read_text()
-    assert re.findall(r"href='e2e/(r\d+)/report.html'", text) == ["r0005", "r0004", "r0003", "r0002", "r0001"]
+    assert re.findall(r'href="e2e/(r\d+)/report.html"', text) == ["r0005", "r0004", "r0003", "r0002", "r0001"]
     assert "1 of the last 5 were promoted" in text
     assert re.findall(r">([PFI])</span>", text) == ["P", "F", "F", "I", "I"]
 
@@ -397,7 +417,7 @@ def test_only_so_many_reports_stay_as_the_setting_says(tmp_path: Path) -> None:
     (tmp_path / "e2e" / "r0001" / "mine.txt").write_text("x")
     publish(tmp_path / "e2e" / "r0005" / "journal.jsonl", Reports(tmp_path, "e2e"), keep=2)
     assert sorted(path.name for path in (tmp_path / "e2e").iterdir()) == ["local", "r0004", "r0005"]
-    assert re.findall(r"href='e2e/(r\d+)/", (tmp_path / "index.html").read_text()) == ["r0005", "r0004"]
+    assert re.findall(r'href="e2e/(r\d+)/', (tmp_path / "index.html").read_text()) == ["r0005", "r0004"]
 
 
 def test_list_has_the_releases_of_all_platforms_and_those_that_lie_beside_them(tmp_path: Path) -> None:
@@ -407,7 +427,7 @@ def test_list_has_the_releases_of_all_platforms_and_those_that_lie_beside_them(t
     other = Reports(tmp_path, "shop")
     shutil.copytree(RELEASES / "undecided" / "r0005", other.release("r0005"))
     publish(other.release("r0005") / "journal.jsonl", other, keep=1)
-    found = re.findall(r"href='([^']*)/report.html'", (tmp_path / "index.html").read_text())
+    found = re.findall(r'href="([^"]*)/report.html"', (tmp_path / "index.html").read_text())
     assert found == ["shop/r0005", "e2e/r0004", "r0001", "e2e/r0001"]
 
 
