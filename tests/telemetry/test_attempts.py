@@ -23,9 +23,18 @@ STABLE, CANARY = "api__stable 127.0.0.1:1", "api__canary 127.0.0.1:2"
 BOTH = (STABLE, CANARY)
 
 
-def line(endpoint: str = STABLE, status: int = 200, took: object = 1000, route: str = "users-safe") -> bytes:
-    """One attempt."""
-    return f"{endpoint} {status} {took} {route}\n".encode()
+def line(
+    endpoint: str = STABLE,
+    status: int = 200,
+    took: object = 1000,
+    route: str = "users-safe",
+    *,
+    last: object = None,
+    ms: int = 1,
+    flags: str = "-",
+) -> bytes:
+    """One attempt; `took`: to the first byte of its answer, and to the `last` one, if that is not given."""
+    return f"{endpoint} {status} {took} {took if last is None else last} {ms} {flags} {route}\n".encode()
 
 
 class Log:
@@ -94,7 +103,7 @@ def test_answers_are_counted_by_bucket_and_endpoint(log: Log) -> None:
         pytest.param(line(status=409, route="business"), 0, id="refused"),
         pytest.param(line(status=500, route="business"), 0, id="failed"),
         pytest.param(line(status=307, route="business"), 0, id="redirected"),
-        pytest.param(line(status=0, took="-", route="business"), 0, id="never answered"),
+        pytest.param(line(status=0, took="-", flags="UC", route="business"), 0, id="never answered"),
         pytest.param(line(route="users-unsafe"), 0, id="another call"),
     ],
 )
@@ -105,7 +114,7 @@ def test_only_2xx_on_a_business_route_is_business(log: Log, attempt: bytes, busi
 
 
 def test_attempt_that_was_never_answered_has_no_latency(log: Log) -> None:
-    log.write(line(status=0, took="-"))
+    log.write(line(status=0, took="-", flags="UC"))
     assert log.read() == (1, 0)
     assert log.reader.tallies[STABLE.encode()].latency == {}
 
@@ -116,7 +125,7 @@ def test_attempt_that_was_never_answered_has_no_latency(log: Log) -> None:
         pytest.param(line("api__retry 127.0.0.1:1"), id="a retry"),
         pytest.param(line("api__pin-canary 127.0.0.1:2", route="business"), id="a pin"),
         pytest.param(line("api__stable 127.0.0.1:9"), id="an endpoint that is gone"),
-        pytest.param(b"\n\0\xff\n%\n200 1 x\n", id="garbage"),
+        pytest.param(b"\n\0\xff\n%\n200 1 1 1 - x\n", id="garbage"),
         pytest.param(line()[:-3] + line(), id="two lines that ran together"),
         pytest.param(b"api__stable 127" + line(), id="torn host before a line"),
         pytest.param(b"api__stable" + line(), id="torn cluster before a line"),

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from onlyvips_release.clock import SystemClock
@@ -33,7 +34,7 @@ TOKEN = "ab" * 16
 class Bench:
     """Envoy, a stable and a canary backend, both arms pointed, weight 0."""
 
-    def __init__(self, sticky: tuple[str, ...], faults: tuple[str, ...], folder: Path) -> None:
+    def __init__(self, sticky: tuple[str, ...], faults: tuple[str, ...], folder: Path, timeout: float = 15.0) -> None:
         self.ports = free_ports(["router", "stable", "canary", "x", "y"])
         words = {name: (name, "{port}") for name in ("v1", "v2")}
         service = Service(
@@ -41,6 +42,8 @@ class Bench:
             canary=Revision("v2", words["v2"]),
             stable=Revision("v1", words["v1"]),
             health=Health("/api/health/health"),
+            timeout=timedelta(seconds=timeout),
+            per_try_timeout=timedelta(seconds=timeout / 2),
             runs=Process((self.ports["x"], self.ports["y"])),
         )
         self.plan = ReleasePlan("t", (service,), listen=("127.0.0.1", self.ports["router"]), sticky=sticky)
@@ -142,10 +145,10 @@ class Bench:
 
 
 @contextmanager
-def bench(sticky: tuple[str, ...] = (), faults: tuple[str, ...] = ()) -> Iterator[Bench]:
+def bench(sticky: tuple[str, ...] = (), faults: tuple[str, ...] = (), timeout: float = 15.0) -> Iterator[Bench]:
     """One for a test."""
     folder = Path(tempfile.mkdtemp(prefix="ov-t-"))
-    made = Bench(sticky, faults, folder / "t")
+    made = Bench(sticky, faults, folder / "t", timeout)
     try:
         yield made
     finally:
