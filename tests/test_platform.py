@@ -312,6 +312,7 @@ def test_recover_of_a_release_that_was_left_paused_starts_what_its_users_need(sh
     plan = replace(plan_of("v2", "v1"), steps=(Step(10, SECOND, approve=True),))
     paused = shop(plan).run(until_paused=True, guardian=False)
     assert (paused.phase, paused.finished and paused.finished.exit) == (Phase.PAUSED, 5)
+    assert installed(shop(plan)) == {"web": "v1"}
     shop(plan).down()
     release = shop(plan).recover()
     assert (release and release.finished and release.finished.exit) == 5

@@ -23,6 +23,7 @@ from onlyvips_release.core.policy import (
     end_of_step,
     too_late,
 )
+from onlyvips_release.core.reasons import Reason
 from tests.testing.crash_world import started
 from tests.testing.plans import make_plan
 
@@ -287,6 +288,18 @@ def test_suite_that_is_inconclusive_twice_or_with_users_ends_the_release() -> No
 )
 def test_what_a_signal_leads_to(more: tuple[Event, ...], follow: list[str]) -> None:
     assert kinds(after_signal(baking(None, *more))) == follow
+
+
+def test_signals_of_an_earlier_command_do_not_count_for_the_next_one() -> None:
+    back = (events.Requested("abort", "signal 2", 2), events.RollbackStarted("interrupted"))
+    release = baking(None, *back, events.Resumed("ops", taken_over=True))
+    assert (release.signal, release.signals) == (0, 0)
+
+
+def test_verdict_is_reported_again_after_a_tick_that_could_be_judged() -> None:
+    held = events.Judged(Verdict.INCONCLUSIVE, Reason.ENVIRONMENT, "held", final=False)
+    assert baking(None, held).reported == Reason.ENVIRONMENT
+    assert baking(None, held, events.Sampled(1, {})).reported == ""
 
 
 def test_signal_behind_the_point_of_no_return_only_ends_the_watch() -> None:

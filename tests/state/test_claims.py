@@ -175,6 +175,15 @@ def test_number_that_somebody_else_had_meanwhile_is_not_taken(live: Path, releas
     other.release()
 
 
+def test_first_claim_of_a_platform_has_its_users_on_stable(live: Path) -> None:
+    lease = FileLease(live, SystemClock(), TEN)
+    lease.acquire("up")
+    claim = lease.look()
+    assert claim is not None
+    assert claim.safe_weight == 0
+    lease.release()
+
+
 @pytest.mark.parametrize("trace", ["revoked-2-abcd", "stage-3", "stage-5"])
 def test_number_below_one_that_is_in_use_or_revoked_is_not_taken(live: Path, trace: str) -> None:
     """Also where the record was deleted."""

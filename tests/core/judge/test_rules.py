@@ -126,6 +126,17 @@ def test_residuals_count_minutes_late_so_that_a_fault_cannot_mute_its_own_alarm(
     assert ticks <= tick <= ticks + 2 * found.scales[scale].length
 
 
+def test_phi_lies_between_one_and_its_largest_value() -> None:
+    wild = Dispersion(5)
+    for tick in range(600):
+        wild.fold((10_000 * (tick % 24 == 0), 10_000, 90_000 * (tick % 24 == 12), 90_000))
+    assert wild.phi == dispersions.PHI_MAX
+    even = Dispersion(5)
+    for _ in range(600):
+        even.fold((1, 100, 9, 900))
+    assert even.phi == 1
+
+
 def test_one_block_counts_only_so_much() -> None:
     assert dispersions.residual((100, 100, 0, 900), (10, 1000, 90, 9000), 100.0) == 100.0
     assert dispersions.residual((0, 0, 0, 900), (10, 1000, 90, 9000), 100.0) != 100.0
@@ -332,6 +343,12 @@ def test_instance_that_is_named_twice_counts_once() -> None:
     ingest.take("s", Arm.CANARY, [Series("i", "0", 10, 0)])
     assert ingest.take("s", Arm.CANARY, [Series("i", "0", 15, 1), Series("i", "0", 99, 9)]) == Side(1, 6)
     assert ingest.take("s", Arm.CANARY, [Series("i", "0", 20, 1)]) == Side(0, 5)
+
+
+def test_instance_whose_counts_are_nonsense_hides_no_other_one() -> None:
+    ingest, nonsense = Ingest(), Series("a", "0", -1, 0)
+    ingest.take("s", Arm.CANARY, [nonsense, Series("b", "0", 10, 0)])
+    assert ingest.take("s", Arm.CANARY, [nonsense, Series("b", "0", 15, 1)]) == Side(1, 6)
 
 
 def test_memory_of_an_arm_is_that_of_one_instance() -> None:
