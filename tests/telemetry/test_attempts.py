@@ -119,6 +119,32 @@ def test_attempt_that_was_never_answered_has_no_latency(log: Log) -> None:
     assert log.reader.tallies[STABLE.encode()].latency == {}
 
 
+def test_attempts_count_by_their_end_and_good_ones_are_never_taken_back(log: Log) -> None:
+    cut, left = line(last="-", flags="UPE"), line(status=0, took="-", ms=300)
+    log.write(line() * 5)
+    log.read()
+    tally = log.reader.tallies[STABLE.encode()]
+    assert tally.ended(8, 1) == (8, 1)  # the lines of three answers have not come yet
+    log.write(cut * 3)
+    assert log.read() == (8, 0)
+    assert tally.ended(8, 1) == (8, 4)
+    log.write(line() * 4 + left * 2)
+    log.read()
+    assert tally.ended(12, 1) == (12 - 3 + 2, 4)
+
+
+def test_latency_is_that_of_the_last_byte_and_only_of_answers_that_have_one(log: Log) -> None:
+    log.write(line(took=1000, last=900_000) + line(took=1000, last="-", flags="UPE") + line(status=503, last="-"))
+    log.read()
+    assert log.reader.tallies[STABLE.encode()].latency == {bucket(900): 1, bucket(1): 1}
+
+
+def test_answer_that_is_under_way_is_missing_in_no_log(log: Log) -> None:
+    for counted, seen in ((0, True), (100, True), (200, True), (300, True)):
+        assert (log.reader.of(STABLE, counted, under_way=200) is not None) == seen
+    assert log.reader.of(STABLE, 400, under_way=99) is None
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
