@@ -139,7 +139,8 @@ class EnvoyProcess:
         """Listener and services are fixed while Envoy runs."""
         if self.bootstrap.read_bytes() != bootstrap:
             raise Refused(
-                "the router runs with other services or another `listen` than this plan has",
+                "the router runs with other services or another `listen` than this plan has, or as an older version of "
+                "this tool started it",
                 remedy="onlyvips-release down with the old plan, then up with this one",
             )
 
