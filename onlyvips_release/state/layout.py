@@ -44,7 +44,6 @@ class Layout:
         """The files of a router that runs on this machine."""
         self.routes = self.router / ROUTES_FILE
         """The routes in force, with the weight."""
-        """The file whose lock keeps two commands from starting two routers."""
         self.log = self.folder / "log"
         """The folder of all logs."""
         self.attempts_log = self.log / "attempts.log"
