@@ -136,8 +136,10 @@ class Cluster:
             wait("default ServiceAccount", lambda: api.get("/api/v1/namespaces/default/serviceaccounts/default"), 30)
 
     def _start_metrics_server(self, program: Path) -> None:
-        self.daemons.start("metrics-server", *components.metrics_server(self.place, program))
         with self._connected() as api:
+            wait("roles of the API server", lambda: api.get(metrics.READER), 30)
+            metrics.allow_server(api)
+            self.daemons.start("metrics-server", *components.metrics_server(self.place, program))
             metrics.register(api, self.place, self.place.node_ip, 4443)
             path = "/apis/metrics.k8s.io/v1beta1/nodes"
             wait("metrics of the node", lambda: api.items(path), 60, lambda: self.daemons.require("metrics-server"))

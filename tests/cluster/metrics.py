@@ -22,6 +22,32 @@ SERVICES = "/api/v1/namespaces/kube-system/services/metrics"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/metrics"
 
 
+RBAC = "rbac.authorization.k8s.io"
+RULES = [
+    {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]},
+]
+"""What the metrics server reads."""
+
+READER = f"/apis/{RBAC}/v1/namespaces/kube-system/roles/extension-apiserver-authentication-reader"
+"""The role by which it learns whom the API server trusts; the API server makes it a moment after its start."""
+
+
+def allow_server(api: Api) -> None:
+    """Give the metrics server its rights: it ends at its start without them."""
+    user = {"subjects": [{"apiGroup": RBAC, "kind": "User", "name": "metrics-server"}]}
+    base, described = f"/apis/{RBAC}/v1", {"apiVersion": f"{RBAC}/v1", "metadata": {"name": "metrics-server"}}
+    api.apply(f"{base}/clusterroles/metrics-server", {**described, "kind": "ClusterRole", "rules": RULES})
+    for name, role in (("metrics-server", "metrics-server"), ("metrics-server-delegator", "system:auth-delegator")):
+        binding = {**described, **user, "kind": "ClusterRoleBinding", "metadata": {"name": name}}
+        binding["roleRef"] = {"apiGroup": RBAC, "kind": "ClusterRole", "name": role}
+        api.apply(f"{base}/clusterrolebindings/{name}", binding)
+    reader = {**described, **user, "kind": "RoleBinding"}
+    reader["metadata"] = {"name": "metrics-server", "namespace": "kube-system"}
+    reader["roleRef"] = {"apiGroup": RBAC, "kind": "Role", "name": "extension-apiserver-authentication-reader"}
+    api.apply(f"{base}/namespaces/kube-system/rolebindings/metrics-server", reader)
+
+
 def register(api: Api, place: Place, address: str, port: int) -> None:
     """Let the API server answer for metrics.k8s.io with what a server at this address says."""
     authority = base64.b64encode((place.state / "pki" / "ca.crt").read_bytes()).decode()
@@ -52,7 +78,7 @@ def register(api: Api, place: Place, address: str, port: int) -> None:
         "spec": spec,
     }
     api.apply(REGISTRATION, body)
-    wait("metrics API available", lambda: _available(api), 30)
+    wait("metrics API available", lambda: _available(api), 60)
 
 
 def _available(api: Api) -> bool:
