@@ -77,7 +77,7 @@ def formulas() -> Iterator[tuple[str, list[float]]]:
         "residual",
         [
             dispersion.residual(block, (10, 1000, 90, 9000), cap)
-            for block in ((0, 10, 0, 90), (5, 10, 0, 90), (1, 10, 9, 90), (0, 0, 1, 9), (9, 10, 90, 90))
+            for block in ((1, 10, 1, 90), (5, 10, 0, 90), (1, 10, 9, 90), (9, 10, 90, 90))
             for cap in (9.0, 100.0)
         ],
     )
@@ -177,8 +177,8 @@ def lessons() -> Iterator[tuple[str, list[float]]]:
         sides = []
         for bad, total, level in ((xc, nc, 1.02), (xb, nb, 1.0)):
             slow = {bucket: draw.randint(0, 9) for bucket in (40, 60, 80)}
-            amounts = total // 3, total, 0.01 * total + draw.random() / 50, 1e8 * level * draw.uniform(0.98, 1.02)
-            sides.append(Side(int(bad), int(total), slow, *amounts))
+            cpu, memory = 0.01 * total + draw.random() / 50, 1e8 * level * draw.uniform(0.98, 1.02)
+            sides.append(Side(int(bad), int(total), slow, int(total) // 3, int(total), cpu, memory))
         records.append(history.Record(10, Seen(*sides)))
     for equal in (True, False):
         found = history.learn("r1", "", "v1", 2.0, records, 15, equal=equal)
