@@ -86,6 +86,7 @@ def ahead(request: pytest.FixtureRequest, run: Callable[[Any], Any]) -> Iterator
         return
     items: list[Any] = [item for item in request.session.items if getattr(item, "module", None) is request.module]
     cases = [item.callspec.params["case"] for item in items if "case" in item.fixturenames]
+    request.getfixturevalue("tmp_path_factory").getbasetemp()  # made here once: two threads would make two of them
     with ThreadPoolExecutor(3) as pool:
         under_way = {id(case): pool.submit(run, case) for case in cases}
         yield lambda case: under_way[id(case)].result()
