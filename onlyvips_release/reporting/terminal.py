@@ -11,6 +11,9 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.reporting.wording import one_line
 
+QUIET = 60.0
+"""Seconds of bake without any request after which a heartbeat says what to do."""
+
 
 def line(event: events.Event, release: Release) -> str:
     """An event as one line of text; "" = not worth a line."""
@@ -122,6 +125,10 @@ def heartbeat(event: events.Sampled, release: Release) -> str:
     if event.trouble:
         return f"{held}; not judged: {event.trouble}"
     look, views = release.evidence.judge.look(), error_views(release)
+    quiet = [v.service for v in views if not (v.canary_total or v.stable_total)]
+    if quiet and release.evidence.baked >= QUIET:
+        where = "{}:{}".format(*release.plan.listen)
+        return f"{held}; NO REQUEST of users reached {', '.join(quiet)} yet: see that {where} is where they go"
     counts = "; ".join(f"{v.service} {v.canary_bad}/{v.canary_total} vs {v.stable_bad}/{v.stable_total}" for v in views)
     return f"{held}; failed/requests canary vs stable: {counts}; evidence against {look.R:.2g} of {look.threshold:.0f}"
 
