@@ -17,11 +17,11 @@ fast: $(READY)  ## the half of `make test` that needs processors only, on two of
 	ONLYVIPS_TEST_ORDER=$$(git rev-parse HEAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not slice and not cluster" $(REPORT:%=--junitxml=%-fast.xml)
 
 real: $(READY)  ## the half of `make test` with real Envoys, processes and clocks, two files at a time where they can
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "slow and not slice and not cluster and not alone" $(REPORT:%=--junitxml=%-real.xml)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not slice and not cluster and not alone" $(REPORT:%=--junitxml=%-real.xml)
 	$(BIN)/python -m pytest -m "slow and not slice and alone" $(REPORT:%=--junitxml=%-alone.xml)
 
 slices: $(READY)  ## parts of the long tables, and the slowest releases: with `make test` that is all that CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "slice and not cluster and not alone" $(REPORT:%=--junitxml=%-slices.xml)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slice and not cluster and not alone" $(REPORT:%=--junitxml=%-slices.xml)
 	$(BIN)/python -m pytest -m "slice and alone" $(REPORT:%=--junitxml=%-slices-alone.xml)
 
 faults: $(READY)  ## a tenth of the seeded faults, another one for each commit: each must turn a fast test red

@@ -34,11 +34,8 @@ SLICES = (
 ALONE = ("suites/test_hostile_suites.py",)
 """Files whose deadlines leave no room for another file beside them."""
 
-LONGEST = ("e2e/test_release.py", "crash", "e2e")
+LONGEST = ("e2e/test_release.py", "e2e/test_troubles.py", "traffic/test_envoy.py", "crash", "e2e")
 """Files that take minutes: begun first, so that no processor is idle at the end."""
-
-SPREAD = "e2e/test_release.py"
-"""The file whose tests share nothing: under `--dist loadgroup` two workers run them. Every other file stays on one."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,8 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slice)
         if any(within(item, part) for part in ALONE):
             item.add_marker(pytest.mark.alone)
-        if not within(item, SPREAD):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{item.path.stem}"))
     if seed := os.environ.get("ONLYVIPS_TEST_ORDER"):
         random.Random(seed).shuffle(items)
     items.sort(key=lambda item: next((n for n, part in enumerate(LONGEST) if within(item, part)), len(LONGEST)))
