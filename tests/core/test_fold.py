@@ -290,6 +290,30 @@ def test_what_a_signal_leads_to(more: tuple[Event, ...], follow: list[str]) -> N
     assert kinds(after_signal(baking(None, *more))) == follow
 
 
+def test_bake_clock_begins_again_when_a_release_is_gone_on_with() -> None:
+    ticks = [events.Sampled(tick, {}) for tick in range(1, 9)]
+    held = baking(None, *ticks, events.Paused("lunch", 10))
+    assert held.evidence.baked > 0
+    held.apply(events.Resumed("ops"))
+    assert held.evidence.baked == 0
+
+
+@pytest.mark.parametrize(
+    ("release", "arm", "cause"),
+    [
+        pytest.param(fold([started(make_plan()), events.Prepared({}), events.CanaryStarted(CANARY, 10)]), Arm.STABLE,
+                     "stable itself does not pass", id="stable, before anybody is moved"),
+        pytest.param(fold([started(make_plan()), events.Prepared({}), events.CanaryStarted(CANARY, 10)]), Arm.CANARY,
+                     "smoke tests on the canary", id="the canary"),
+        pytest.param(committed(), Arm.STABLE, "smoke tests on the stable", id="the new stable"),
+    ],
+)  # fmt: skip
+def test_rollback_names_the_arm_whose_smoke_tests_failed(release: Release, arm: Arm, cause: str) -> None:
+    (back,) = after_suite(release, suite(arm=arm, verdict=Verdict.FAIL))
+    assert isinstance(back, events.RollbackStarted)
+    assert back.cause.startswith(cause)
+
+
 def test_signals_of_an_earlier_command_do_not_count_for_the_next_one() -> None:
     back = (events.Requested("abort", "signal 2", 2), events.RollbackStarted("interrupted"))
     release = baking(None, *back, events.Resumed("ops", taken_over=True))

@@ -409,6 +409,15 @@ def test_every_required_metric_must_be_proven_for_a_promotion() -> None:
     assert (judge.end().verdict, judge.end().reason) == (Verdict.INCONCLUSIVE, "not_enough_evidence")
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(0.99, Verdict.INCONCLUSIVE), (1.01, Verdict.PASS)])
+def test_canary_is_proven_at_one_over_beta(times: float, verdict: Verdict) -> None:
+    judge = judged(FINE, ticks=400)
+    for metric in judge.metrics:
+        if metric.kind.required:
+            metric.kind.compare.B = [times / PLAN.beta / 3] * 3  # type: ignore[attr-defined]
+    assert judge.end().verdict is verdict
+
+
 def test_evidence_that_smoulders_holds_a_promotion_up() -> None:
     judge = judged(FINE, ticks=400)
     weigh(judge, 2.5 / judge.metrics[0].weight)
