@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from onlyvips_release.core.limits import Line
 from onlyvips_release.core.plan import SECOND, Health, Revision, SloLimits, Step
 from onlyvips_release.errors import PlanError
 from tests.testing.plans import make_plan, service
@@ -20,6 +21,12 @@ COMMAND = ("serve", "{port}")
 )
 def test_weight_of_a_step_is_kept_in_tenths(weight: float, kept: str) -> None:
     assert str(Step(weight, SECOND).weight) == kept
+
+
+def test_tolerance_may_be_a_factor_alone() -> None:
+    assert Line(2.0, 0.0).plus == 0
+    with pytest.raises(PlanError):
+        Line(2.0, 1.0)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5])
