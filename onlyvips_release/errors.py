@@ -6,7 +6,7 @@ ReleaseError
 ├── LeaseHeld        another live controller holds the platform          exit 7
 ├── LeaseLost        our claim was taken; nothing may be written any more
 ├── JournalError     the record of a release cannot be read or written   exit 1
-├── Interfered       somebody else changed what the release owns
+├── Interfered       somebody else changed what the release owns         exit 4
 ├── TargetError      an act on the target failed                         exit 4
 │   ├── NotReady     an instance did not become ready in its time
 │   ├── Unavailable  router or source does not answer
@@ -86,7 +86,9 @@ class JournalError(ReleaseError):
 
 
 class Interfered(ReleaseError):
-    """Somebody else changed what the release owns; it is never fought over."""
+    """Somebody else changed what the release owns; it is never fought over. Nobody knows what users get."""
+
+    exit_code = 4
 
 
 class TargetError(ReleaseError):

@@ -23,6 +23,11 @@ def new_services(plan: ReleasePlan, serving: Mapping[str, Revision]) -> dict[str
     return {s.name: s.stable or s.canary for s in plan.services if s.name not in serving}
 
 
+def same_services(one: ReleasePlan, other: ReleasePlan) -> bool:
+    """Whether two plans have the same services; else the newer one must be recorded before anything goes by it."""
+    return {service.name for service in one.services} == {service.name for service in other.services}
+
+
 def installation(
     plan: ReleasePlan, serving: Mapping[str, Revision], new: Mapping[str, Revision]
 ) -> tuple[ReleasePlan, Revisions]:

@@ -25,7 +25,7 @@ from onlyvips_release.core.target import Target
 from onlyvips_release.environment import Environment, caller, read_environment
 from onlyvips_release.errors import Interrupted, JournalError, NotConfirmed, NotReady, Refused
 from onlyvips_release.guardian import NoGuardian
-from onlyvips_release.installation import installation, may_be_released, new_services
+from onlyvips_release.installation import installation, may_be_released, new_services, same_services
 from onlyvips_release.runner import Runner
 from onlyvips_release.state.journal import Reading, read_release, read_started
 from onlyvips_release.state.layout import Layout, Reports
@@ -107,7 +107,8 @@ class Platform:
     def up(self, tell: Tell = lambda _: None, on_event: OnEvent = silent, *, guardian: bool = True) -> Release | None:
         """Start the router and what was promoted last, prove them; install what was never installed.
 
-        The installation is a release, which is returned; None = there was nothing to install. While a release is open
+        The installation is a release, which is returned; None = there was nothing to install. So is the first start
+        without a service that was taken off: from then on its plan is the one in force. While a release is open
         only what its users need is started.
         """
         with self._held("up"):
@@ -115,14 +116,15 @@ class Platform:
                 release = self._begun(name).release
                 between.serve_open(self.parts.for_plan(release.plan).target, release, tell)
                 return None
-            self._refuse_left_out(self.past())
+            past = self.past()
+            self._refuse_left_out(past)
             serving = self.target.workload.stable()
             new = self.target.workload.resolve(new_services(self.plan, serving))
             self.target.router().start()
             tell(f"router listens on {self.plan.listen[0]}:{self.plan.listen[1]}")
             if serving:
                 between.serve(self.target, self.plan, serving, tell)
-            if not new:
+            if not new and (not past or same_services(past[-1].plan, self.plan)):
                 self._prove_by_smoke(tell)
                 return None
             plan, revisions = installation(self.plan, serving, new)
@@ -155,8 +157,9 @@ class Platform:
         """Stop router and services; what was stable stays on record. Raises NotConfirmed where something still runs."""
         with self._held("down"):
             plans = [past.plan for past in self.past()[-1:]]
-            plans += [self._reading(name).release.plan for name in [self.open_release()] if name]
-            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans if plan)], tell)
+            if (name := self.open_release()) and (plan := self._reading(name).release.plan):
+                plans.append(plan)
+            between.take_down([self.target, *(self.parts.for_plan(plan).target for plan in plans)], tell)
 
     # --- a release ----------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Past:
     @property
     def names(self) -> str:
         """Its revisions, for people: one word where all services have the same."""
-        found = {name: self.revisions[name].name for name in self.replaced if name in self.revisions}
+        found = {name: self.revisions[name].name for name in self.replaced or self.revisions if name in self.revisions}
         return next(iter(found.values())) if len(set(found.values())) == 1 else ", ".join(map(" ".join, found.items()))
 
     def __str__(self) -> str:

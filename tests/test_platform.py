@@ -218,7 +218,10 @@ def test_rollback_to_a_release_with_a_service_that_has_gone_restores_the_others(
     run(shop(plan_of("v2", names=both)))
     platform = shop(plan_of("v3"))
     platform.down()
-    up(platform)
+    taken_off = up(platform)
+    assert taken_off is not None  # its plan is the one in force from now on: a release on record says so
+    assert (taken_off.first, installed(platform)["web"]) == (True, "v2")
+    assert platform.recover() is None
     run(platform)
     back = platform.rollback("r0002", guardian=False)
     assert back is not None

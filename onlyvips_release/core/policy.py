@@ -304,7 +304,7 @@ def after_request(release: Release, request: events.Requested) -> list[Event]:
 
 def too_late(release: Release, request: events.Requested) -> str:
     """Why a release cannot do any more what is asked, "" = it can, or (`abort`) the command awaits its end."""
-    back, what = release.phase is Phase.ROLLING_BACK, request.what
+    back, what = release.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK), request.what
     if what == "abort" or not (back or release.committed or release.phase in FINAL):
         return ""
     return f"`{what}` comes too late: the release {'goes back already' if back else 'is promoting already'}"

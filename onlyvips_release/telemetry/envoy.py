@@ -54,7 +54,8 @@ class EnvoySource:
 
         def series(cluster: str, address: str, good: int, bad: int, under_way: int) -> Series:
             endpoint = f"{cluster} {address}"
-            tally = self.attempts.of(endpoint, good + bad, under_way) if logged else None
+            tally = self.attempts.of(endpoint, good + bad, under_way)  # also without a log: it knows when counts fell
+            tally = tally if logged else None
             latency, business = (tuple(sorted(tally.latency.items())), tally.business) if tally else (None, None)
             good, bad = self.attempts.tallies[endpoint.encode()].ended(good, bad)
             return Series(address, start, good, bad, latency, business)

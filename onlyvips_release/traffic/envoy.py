@@ -150,13 +150,15 @@ class EnvoyRouter:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _first_files(self) -> None:
-        """Envoy does not start without its files."""
+        """Envoy does not start without its files, nor with routes to services that its plan has no longer."""
         for service in self.plan.routed:
             for arm in Arm:
                 name = config.endpoints_file(service.name, arm)
                 if not (self.folder / name).exists():
                     empty = config.endpoints(service.name, arm, [], self._version())
                     self._write(self.folder / name, config.dumped(empty))
+        if not config.routed(self._read(ROUTES_FILE)) <= {service.name for service in self.plan.routed}:
+            self.layout.routes.unlink()
         if not self.layout.routes.exists():
             self._write(self.layout.routes, self._routes(0, pins=False)[1])
 

@@ -194,6 +194,11 @@ def routes(plan: ReleasePlan, weight: Percent, version: str, release: str = "", 
     return {"version_info": version, "resources": [resource]}
 
 
+def routed(file: Json) -> set[str]:
+    """The services that a routes file names."""
+    return {host["name"] for resource in file.get("resources", ()) for host in resource.get("virtual_hosts", ())}
+
+
 def virtual_host(plan: ReleasePlan, service: Service, weight: Percent, release: str, token: str) -> Json:
     """One service: pins first, then users without a cookie yet, then all others."""
     pins = [pin_route(service, arm, token) for arm in Arm] if token else []

@@ -367,6 +367,8 @@ def test_only_an_abort_awaits_the_end_of_a_release_that_can_no_longer_obey(what:
     assert too_late(baking(), request) == too_late(baking(None, PAUSED), request) == ""
     late = [too_late(release, request) for release in (baking(None, events.RollbackStarted("x")), committed())]
     assert [bool(why) for why in late] == [what != "abort"] * 2
+    ended = fold([started(make_plan()), events.RollbackStarted("x"), events.RolledBack("")])
+    assert ("goes back already" in too_late(ended, request)) == (what != "abort")
 
 
 def test_abort_behind_the_point_of_no_return_is_recorded_and_not_obeyed() -> None:

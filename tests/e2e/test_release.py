@@ -7,7 +7,6 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -19,19 +18,11 @@ from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Arm
 from onlyvips_release.errors import NotReady
 from onlyvips_release.workloads.process import ProcessWorkload
-from tests.testing.platform_rig import HEALTH, Rig
+from tests.testing.platform_rig import HEALTH, QUICK, Rig, installed
 
 pytestmark = pytest.mark.slow
 
-QUICK: dict[str, Any] = {"steps": [{"weight": 10, "bake": "4s"}], "patience": "0s", "watch": "2s"}
-
-
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    """Four services, v1 installed."""
-    with Rig() as found:
-        found.up()
-        yield found
+rig = pytest.fixture(installed)
 
 
 def failed(result: dict[str, Any], *methods: str) -> int:

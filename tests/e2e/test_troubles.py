@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,11 @@ from onlyvips_release.core.events import Phase
 from onlyvips_release.core.lifecycle import Release
 from onlyvips_release.core.model import Verdict
 from onlyvips_release.traffic.envoy import EnvoyRouter
-from tests.testing.platform_rig import Rig, mine
+from tests.testing.platform_rig import QUICK, Rig, installed, mine
 
 pytestmark = pytest.mark.slow
 
-QUICK: dict[str, Any] = {"steps": [{"weight": 10, "bake": "4s"}], "patience": "0s", "watch": "2s"}
-
-
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    """Four services, v1 installed."""
-    with Rig() as found:
-        found.up()
-        yield found
+rig = pytest.fixture(installed)
 
 
 def test_no_users_is_inconclusive_and_the_verdict_is_the_last_line(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -170,3 +170,14 @@ def mine(folder: Path) -> list[psutil.Process]:
         if any(str(folder) in word for word in process.info["cmdline"] or ()):
             found.append(process)
     return found
+
+
+QUICK: dict[str, Any] = {"steps": [{"weight": 10, "bake": "4s"}], "patience": "0s", "watch": "2s"}
+"""Keys of a plan whose release takes seconds."""
+
+
+def installed() -> Iterator[Rig]:
+    """Four services with v1 installed, as a fixture: `rig = pytest.fixture(installed)`."""
+    with Rig() as found:
+        found.up()
+        yield found

@@ -11,6 +11,7 @@ from onlyvips_release.core.model import Arm, Endpoint
 from onlyvips_release.errors import Interfered, NotConfirmed, Refused, Unavailable
 from onlyvips_release.traffic import envoy_config as config
 from onlyvips_release.traffic.envoy import ROUTES
+from tests.testing.plans import make_plan, service
 from tests.testing.router_double import SERVICE, TOKEN, RouterBench, plan, router_bench
 
 HERE, THERE = Endpoint("127.0.0.1", 20001, "v1"), Endpoint("127.0.0.1", 20002, "v2")
@@ -172,6 +173,17 @@ def test_routes_of_somebody_else_are_interference(bench: RouterBench) -> None:
     (bench.router.folder / "rds.json").write_text('{"version_info": "theirs", "resources": []}')
     with pytest.raises(Interfered, match="not written by this tool"):
         bench.router.read_weight()
+
+
+def test_routes_of_a_plan_with_more_services_are_not_started_with(bench: RouterBench) -> None:
+    """Envoy refuses a route to a cluster that it does not have, and would serve nobody."""
+    more = make_plan(services=(service(SERVICE, 0), service("gone", 1)))
+    (bench.router.folder / "rds.json").write_bytes(config.dumped(config.routes(more, 0, "r0001.1.ab.w0")))
+    bench.router._first_files()
+    assert config.routed(bench.envoy.read("rds.json")) == {SERVICE}
+    before = bench.envoy.read("rds.json")
+    bench.router._first_files()
+    assert bench.envoy.read("rds.json") == before
 
 
 def pins(bench: RouterBench) -> bool:
